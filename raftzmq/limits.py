@@ -1,0 +1,72 @@
+"""Every bound and default in one place; nothing in raftzmq grows without one of these.
+
+Units stand last in the name. A value that an operator may change is repeated as a key of
+``[limits]`` in nodes.toml, with these as defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Time. One tick is the unit in which the pure core counts.
+TICK_MS: Final = 10
+HEARTBEAT_TICKS: Final = 4
+ELECTION_TICKS: Final = 40
+"""Lower end of the randomised election timeout; the upper end is twice this. Ten heartbeats,
+so that a busy machine that delays a few of them causes no election."""
+LEADER_LOST_TICKS_MAX: Final = 3
+"""After the leader's connection broke, pre-vote starts within this many ticks."""
+REQUEST_TIMEOUT_MS: Final = 10_000
+REQUEST_TIMEOUT_MAX_MS: Final = 600_000
+
+# Replication.
+APPEND_BYTES_MAX: Final = 1 << 20
+"""One append message stops growing here; a single larger entry still travels alone."""
+INFLIGHT_BYTES_MAX: Final = 8 << 20
+"""Unacknowledged bytes per follower in REPLICATE."""
+INFLIGHT_MESSAGES_MAX: Final = 64
+UNCOMMITTED_BYTES_MAX: Final = 64 << 20
+"""A leader cut off from its majority refuses proposals beyond this (R64)."""
+LOG_BYTES_MAX: Final = 48 << 20
+"""The log in memory and in raft.db is compacted beyond this once state.db is checkpointed."""
+LOG_KEEP_BYTES: Final = 16 << 20
+"""What compaction leaves for followers that are a little behind."""
+SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 8
+
+# Requests.
+REQUEST_BYTES_MAX: Final = 64 << 20
+"""One request, statements and parameters; the state machine applies it as one transaction."""
+MESSAGE_BYTES_MAX: Final = 80 << 20
+"""ZMQ MAXMSGSIZE of every socket: REQUEST_BYTES_MAX and room for the envelope."""
+RESULT_BYTES_MAX: Final = 16 << 20
+STATEMENTS_MAX: Final = 10_000
+PARAMETERS_MAX: Final = 32_766
+CLIENT_ID_BYTES_MAX: Final = 64
+BATCH_REQUESTS_MAX: Final = 1024
+BATCH_BYTES_MAX: Final = 1 << 20
+SQL_EXPRESSION_DEPTH_MAX: Final = 200
+WRITE_STEPS_MAX: Final = 4_000_000_000
+"""Virtual machine steps of SQLite that one written statement may take. Counted in steps and
+not in milliseconds, because each replica must come to the same verdict."""
+READ_TIMEOUT_MS: Final = 60_000
+FAST_READ_MS: Final = 20
+"""A read that takes longer in a fast lane is stopped and sent again by a slow one."""
+
+# Exactly once.
+LEDGER_MS: Final = 600_000
+LEDGER_BYTES_MAX: Final = 32 << 20
+
+# Node.
+READ_WORKERS_FAST: Final = 2
+READ_WORKERS_SLOW: Final = 6
+NODE_PENDING_REQUESTS_MAX: Final = 50_000
+APPLY_GROUP_ENTRIES_MAX: Final = 64
+OBSERVER_TTL_MS: Final = 5_000
+
+# Broker.
+BROKER_QUEUE_REQUESTS_MAX: Final = 50_000
+BROKER_QUEUE_BYTES_MAX: Final = 256 << 20
+WRITE_LANES: Final = 4
+FAST_READ_LANES: Final = 2
+SLOW_READ_LANES: Final = 6
