@@ -24,7 +24,8 @@ class EntryKind(IntEnum):
     CONFIGURATION = 2
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One entry of the replicated log; (index, term) names its content forever (thesis 3.5)."""
 
     index: int
@@ -40,7 +41,8 @@ class HardState(NamedTuple):
     voted_for: NodeId | None = None
 
 
-class LogPosition(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LogPosition:
     """Index and term of one place in the log; (0, 0) is before the first entry."""
 
     index: int
@@ -78,7 +80,8 @@ class Snapshot:
     configuration: Configuration
 
 
-class ReadState(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReadState:
     """A read with ``context`` may be served once applied_index >= ``index`` (thesis 6.4).
 
     ``index`` is None when the read was refused (leadership or term changed, no leader): the
