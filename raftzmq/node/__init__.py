@@ -1,0 +1,1 @@
+"""The daemon: a process that hosts one replica and gives it sockets, threads and signals."""

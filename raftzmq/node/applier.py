@@ -1,0 +1,190 @@
+"""The applier thread: the only writer of state.db.
+
+It takes committed entries in order, a group per transaction, and posts what came of them to
+the raft thread. An UPDATE that runs for seconds runs here, so neither heartbeats nor reads
+notice it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from raftzmq import limits
+from raftzmq.errors import StorageDamaged
+from raftzmq.node.gate import StateGate
+from raftzmq.raft.types import Entry, EntryKind, Snapshot
+from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Results of a group of entries, in log order; readers see them from now on."""
+
+    results: list[EntryResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """state.db holds everything up to ``index`` durably."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """A snapshot from ``sender`` took the place of state.db, or was refused (``why``)."""
+
+    snapshot: Snapshot
+    sender: str
+    term: int
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The applier cannot go on; the process must stop."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallJob:
+    """Put a completely received snapshot file in the place of state.db."""
+
+    snapshot: Snapshot
+    sender: str
+    term: int
+    swap: Callable[[], None]
+    """Verifies the file and swaps it in, durably; raises StorageDamaged when it is not whole."""
+
+
+Outcome: TypeAlias = Applied | Checkpointed | Installed | Failed
+
+
+class Applier:
+    """Owns the machine; all methods are called by the raft thread.
+
+    Args:
+        path: state.db.
+        machine: the machine opened on it at start.
+        open_machine: opens another one on the same path, after an install.
+        post: hands an Outcome to the raft thread; must not block.
+        gate: keeps readers away from state.db during an install.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        machine: Machine,
+        open_machine: Callable[[Path], Machine],
+        post: Callable[[Outcome], None],
+        gate: StateGate,
+    ) -> None:
+        self._path = path
+        self._machine = machine
+        self._open_machine = open_machine
+        self._post = post
+        self._gate = gate
+        self._inbox: queue.SimpleQueue[list[Entry] | InstallJob | str] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="applier")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def apply(self, entries: list[Entry]) -> None:
+        """Queue committed entries, in log order."""
+        self._inbox.put(entries)
+
+    def checkpoint(self) -> None:
+        """Queue a checkpoint of state.db; answered by Checkpointed."""
+        self._inbox.put("checkpoint")
+
+    def install(self, job: InstallJob) -> None:
+        """Queue an install; entries up to the snapshot's index are skipped from then on."""
+        self._inbox.put(job)
+
+    def stop(self) -> None:
+        """Stop after the transaction that runs now, interrupting it; waits for the thread.
+
+        What was not applied is applied again from the log at the next start.
+        """
+        self._stopping.set()
+        self._machine.interrupt()
+        self._inbox.put("stop")
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._take(self._inbox.get())
+        except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
+            if not self._stopping.is_set():
+                self._post(Failed(error))
+        finally:
+            self._machine.close()
+
+    def _take(self, item: list[Entry] | InstallJob | str) -> None:
+        pending: list[Entry] | InstallJob | str | None = item
+        while pending is not None:
+            if isinstance(pending, list):
+                group, pending = self._gather(pending)
+                self._apply(group)
+            else:
+                if isinstance(pending, InstallJob):
+                    self._install(pending)
+                elif pending == "checkpoint":
+                    self._post(Checkpointed(self._machine.checkpoint()))
+                pending = None
+
+    def _gather(self, first: list[Entry]) -> tuple[list[Entry], InstallJob | str | None]:
+        """Join what else is committed already; a bigger transaction costs less per entry."""
+        group = list(first)
+        while len(group) < limits.APPLY_GROUP_ENTRIES_MAX:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return group, None
+            if not isinstance(item, list):
+                return group, item
+            group.extend(item)
+        return group, None
+
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        done = self._machine.applied[0]
+        fresh = [
+            LogEntry(e.index, e.term, e.data if e.kind is EntryKind.COMMAND else b"")
+            for e in entries
+            if e.index > done
+        ]
+        for start in range(0, len(fresh), limits.APPLY_GROUP_ENTRIES_MAX):
+            if self._stopping.is_set():
+                return
+            group = fresh[start : start + limits.APPLY_GROUP_ENTRIES_MAX]
+            self._post(Applied(self._machine.apply(group)))
+
+    def _install(self, job: InstallJob) -> None:
+        if self._machine.applied[0] >= job.snapshot.index:
+            self._report(job, None)
+            return
+        why = None
+        with self._gate.installing():
+            self._machine.close()
+            try:
+                job.swap()
+            except (OSError, StorageDamaged) as error:
+                why = str(error)
+            finally:
+                self._machine = self._open_machine(self._path)
+        self._report(job, why)
+
+    def _report(self, job: InstallJob, why: str | None) -> None:
+        self._post(
+            Installed(snapshot=job.snapshot, sender=job.sender, term=job.term, why=why)
+        )

@@ -1,0 +1,76 @@
+"""One message from a client or broker: several requests, one reply when all are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raftzmq.errors import RequestError
+from raftzmq.wire.client import RequestHeader, encode_batch, encode_reply
+from raftzmq.wire.payload import encode_error
+
+
+class Batch:
+    """Requests that came in one message; the reply goes out once, whole, in their order.
+
+    Args:
+        envelope: frames in front of the empty delimiter, identity first.
+        requests: decoded headers in message order.
+        send: sends (envelope, reply frame 1) of so many requests.
+        server: name of this node, part of each reply.
+        deadline_ms: on the monotonic clock; what is unanswered then is answered as too late.
+
+    Attributes:
+        fast: its reads go to a fast worker, which gives up on a slow one (``Deferred``).
+    """
+
+    __slots__ = (
+        "_missing",
+        "_replies",
+        "_send",
+        "_server",
+        "deadline_ms",
+        "envelope",
+        "fast",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        envelope: list[bytes],
+        requests: list[RequestHeader],
+        send: Callable[[list[bytes], bytes, int], None],
+        server: str,
+        deadline_ms: int,
+    ) -> None:
+        self.envelope = envelope
+        self.requests = requests
+        self._replies: list[bytes | None] = [None] * len(requests)
+        self._missing = len(requests)
+        self._send = send
+        self._server = server
+        self.deadline_ms = deadline_ms
+        self.fast = False
+
+    def answer(self, position: int, code: int, body: bytes, index: int) -> None:
+        """Answer one request; a second answer to the same one is ignored."""
+        if not self._missing or self._replies[position] is not None:
+            return
+        request = self.requests[position]
+        self._replies[position] = encode_reply(
+            request.client, request.sequence, code, index, body, self._server
+        )
+        self._missing -= 1
+        if not self._missing:
+            replies = [reply for reply in self._replies if reply is not None]
+            # The list of deadlines holds on to this batch for a while; its bytes must not stay.
+            self._replies, self.requests = [], []
+            self._send(self.envelope, encode_batch(replies), len(replies))
+
+    @property
+    def done(self) -> bool:
+        """Whether the reply went out; ``requests`` is empty from then on."""
+        return not self._missing
+
+    def fail(self, position: int, error: RequestError) -> None:
+        """Answer one request with an error."""
+        self.answer(position, error.code, encode_error(error.message, error.detail), 0)

@@ -1,0 +1,102 @@
+"""Who may have state.db open: many readers, or one install of a snapshot.
+
+SQLite removes ``state.db-wal`` *by path* when the last connection closes. A reader that closed
+after an install would therefore remove the new file's WAL, and with it committed rows. So an
+install first waits until no reader runs, closes them all, and lets them open again afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+
+class Closable(Protocol):
+    """What a lent reader must offer."""
+
+    def interrupt(self) -> None:
+        """Make the running statement fail soon; callable from any thread."""
+
+    def close(self) -> None:
+        """Close its connection."""
+
+
+class StateGate:
+    """Guards one state.db.
+
+    Args:
+        path: state.db.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._condition = threading.Condition()
+        self._open: list[Closable] = []
+        self._running = 0
+        self._exclusive = False
+        self._generation = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[int]:
+        """Hold off installs while a statement runs; yields the generation of state.db."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._exclusive)
+            self._running += 1
+            generation = self._generation
+        try:
+            yield generation
+        finally:
+            with self._condition:
+                self._running -= 1
+                self._condition.notify_all()
+
+    def register(self, reader: Closable) -> None:
+        """Remember an open reader, to be closed by the next install or ``close_all``."""
+        with self._condition:
+            self._open.append(reader)
+
+    def interrupt_all(self) -> None:
+        """Stop what runs, for a shutdown."""
+        with self._condition:
+            for reader in self._open:
+                reader.interrupt()
+
+    @contextmanager
+    def installing(self) -> Iterator[None]:
+        """Close every reader and keep them out until the block ends."""
+        with self._condition:
+            self._exclusive = True
+            for reader in self._open:
+                reader.interrupt()
+            self._condition.wait_for(lambda: self._running == 0)
+            for reader in self._open:
+                reader.close()
+            self._open.clear()
+            self._generation += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._exclusive = False
+                self._condition.notify_all()
+
+
+class LentReader:
+    """One worker's reader, opened on first use and again after each install."""
+
+    def __init__(self, gate: StateGate, open_reader: Callable[[Path], Closable]) -> None:
+        self._gate = gate
+        self._open_reader = open_reader
+        self._reader: Closable | None = None
+        self._generation = -1
+
+    def current(self, generation: int) -> Closable:
+        """The reader for ``generation``; call it inside ``StateGate.reading``."""
+        if self._reader is None or generation != self._generation:
+            self._reader = self._open_reader(self._gate.path)
+            self._generation = generation
+            self._gate.register(self._reader)
+        return self._reader

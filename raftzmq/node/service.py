@@ -1,0 +1,335 @@
+"""Client requests on a node: what each waits for, and who runs it.
+
+Called by the raft thread only. Writes of one round become one log entry; linearizable reads of
+one round share one ReadIndex. A request is always answered: by its result, by a typed error,
+or by its deadline.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from raftzmq import limits
+from raftzmq.errors import (
+    DeadlineExpired,
+    Forbidden,
+    MalformedRequest,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    RequestError,
+    ShuttingDown,
+    TooLarge,
+    TooStale,
+    Unavailable,
+)
+from raftzmq.node.batches import Batch
+from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
+from raftzmq.raft.types import ReadState
+from raftzmq.replica.replica import Replica
+from raftzmq.replica.requests import PendingReads, PendingWrites
+from raftzmq.statemachine.command import Request, encode_command
+from raftzmq.statemachine.machine import EntryResult
+from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch, decode_request
+from raftzmq.wire.codec import DecodeError
+
+FAST_JOB_READS_MAX = 128
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the node did since it started."""
+
+    reads: int = 0
+    writes: int = 0
+    malformed: int = 0
+    overloaded: int = 0
+
+
+@dataclass(slots=True)
+class _Writes:
+    """Writes gathered in this round, to become one entry."""
+
+    requests: list[Request] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    size_bytes: int = 0
+
+
+class ClientService:
+    """Takes the requests of clients and brokers.
+
+    Args:
+        replica: the replica this node hosts.
+        fast: workers for batches of short reads.
+        slow: workers for reads that may take long.
+        send: sends (envelope, frame 1) on the client socket.
+        client_addresses: node name -> address for clients, told with NotLeader.
+        status: packs this node's NodeStatus.
+        rng: source of the seeds for random() in SQL.
+    """
+
+    def __init__(
+        self,
+        *,
+        replica: Replica,
+        fast: WorkerPool,
+        slow: WorkerPool,
+        send: Callable[[list[bytes], bytes], None],
+        client_addresses: dict[str, str],
+        status: Callable[[], bytes],
+        observe: Callable[[list[bytes]], None],
+        rng: random.Random,
+    ) -> None:
+        self._replica = replica
+        self._fast = fast
+        self._slow = slow
+        self._send = send
+        self._addresses = client_addresses
+        self._status = status
+        self._observe = observe
+        self._rng = rng
+        self._writes: dict[int, _Writes] = {}
+        self._linearizable: list[Item] = []
+        self._pending_writes: PendingWrites[list[Item]] = PendingWrites()
+        self._pending_reads: PendingReads[list[Item]] = PendingReads()
+        self._deadlines: list[tuple[int, int, Batch]] = []
+        self._batches = 0
+        self._open_requests = 0
+        self.counters = Counters()
+        self.stopping = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether writes still wait for their result."""
+        return bool(len(self._pending_writes))
+
+    def receive(self, envelope: list[bytes], frame: bytes, batch_flags: int, now_ms: int) -> None:
+        """Take one message: a batch of requests behind ``envelope``."""
+        try:
+            requests = [decode_request(blob) for blob in decode_batch(frame)]
+        except DecodeError as error:
+            self.refuse(envelope, MalformedRequest(f"this is not a request: {error}"))
+            return
+        longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
+        batch = Batch(envelope, requests, self._sent, self._replica.raft.node, now_ms + longest)
+        if self._open_requests + len(requests) > limits.NODE_PENDING_REQUESTS_MAX:
+            self.counters.overloaded += 1
+            self._fail_all(
+                batch, Overloaded("this node has too many requests waiting; try again shortly")
+            )
+            return
+        self._open_requests += len(requests)
+        self._batches += 1
+        heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
+        for position, request in enumerate(requests):
+            self._route(Item(batch, position), request, batch_flags | request.flags)
+
+    def refuse(self, envelope: list[bytes], error: RequestError) -> None:
+        """Answer a message that holds no readable request with one error."""
+        self.counters.malformed += 1
+        self._open_requests += 1
+        nobody = RequestHeader(Kind.STATUS, b"", 0, 0, 0, 0, 0, 0, b"")
+        Batch(envelope, [nobody], self._sent, self._replica.raft.node, 0).fail(0, error)
+
+    def end_of_round(self, clock_ms: int) -> None:
+        """Propose the writes and ask for the read index of this round."""
+        if self._writes:
+            gathered, self._writes = self._writes, {}
+            for flags, writes in gathered.items():
+                self._propose(writes, flags, clock_ms)
+        if self._linearizable:
+            items, self._linearizable = self._linearizable, []
+            self._replica.raft.read_index(self._pending_reads.ask(items))
+
+    def read_states(self, states: list[ReadState]) -> None:
+        """Raft answered reads: run those whose index is applied, fail the refused."""
+        for state in states:
+            refused = self._pending_reads.answered(state.context, state.index)
+            for batch, position in refused or ():
+                batch.fail(position, self._no_leader_for_read())
+        self.run_ready()
+
+    def run_ready(self) -> None:
+        """Run the reads that the applied index now satisfies."""
+        for items in self._pending_reads.ready(self._replica.applied_index):
+            self._run(items)
+
+    def applied(self, results: list[EntryResult]) -> None:
+        """Entries were applied: answer the writes among them that were proposed here."""
+        for result in results:
+            overwritten, items = self._pending_writes.applied(result.index, result.term)
+            for lost in overwritten:
+                for batch, position in lost:
+                    batch.fail(position, self._not_leader())
+            if items is not None:
+                self.counters.writes += len(items)
+                for (batch, position), reply in zip(items, result.replies, strict=True):
+                    batch.answer(position, reply.code, reply.body, result.index)
+
+    def leadership_lost(self) -> None:
+        """Answer the proposals whose fate is open."""
+        error = OutcomeUnknown(
+            "the leader was replaced before this write was confirmed; it may still be applied"
+        )
+        for items in self._pending_writes.lost(self._replica.raft.commit_index):
+            for batch, position in items:
+                batch.fail(position, error)
+
+    def expire(self, now_ms: int) -> None:
+        """Answer what is past its deadline."""
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            batch = heappop(self._deadlines)[2]
+            for position, request in enumerate(batch.requests):
+                batch.fail(position, _too_late(request))
+
+    def _route(self, item: Item, request: RequestHeader, flags: int) -> None:
+        batch, position = item
+        if self.stopping and request.kind in (Kind.WRITE, Kind.READ):
+            batch.fail(position, ShuttingDown("this node is stopping; ask another"))
+        elif request.kind == Kind.WRITE:
+            self._gather_write(item, request)
+        elif request.kind == Kind.READ:
+            self._route_read(item, request, flags)
+        elif request.kind == Kind.STATUS:
+            batch.answer(position, 0, self._status(), self._replica.applied_index)
+        elif request.kind == Kind.OBSERVE:
+            self._observe(batch.envelope)
+            batch.answer(position, 0, self._status(), self._replica.applied_index)
+        elif request.kind == Kind.DIGEST:
+            self._slow.submit(Job(RUN_DIGEST, [item]))
+        elif request.kind == Kind.TRANSFER:
+            self._transfer(item, request)
+        else:
+            batch.fail(
+                position,
+                Forbidden("a node is stopped by a signal to its process, not over the network"),
+            )
+
+    def _gather_write(self, item: Item, request: RequestHeader) -> None:
+        if not self._replica.is_leader:
+            item.batch.fail(item.position, self._not_leader())
+            return
+        if len(request.payload) > limits.REQUEST_BYTES_MAX:
+            item.batch.fail(
+                item.position,
+                TooLarge(
+                    f"a write of {len(request.payload)} bytes; at most "
+                    f"{limits.REQUEST_BYTES_MAX} (REQUEST_BYTES_MAX) go into one transaction"
+                ),
+            )
+            return
+        writes = self._writes.setdefault(request.flags & Flags.NO_FOREIGN_KEYS, _Writes())
+        writes.requests.append(
+            Request(request.client, request.sequence, request.min_index, request.payload)
+        )
+        writes.items.append(item)
+        writes.size_bytes += len(request.payload)
+
+    def _propose(self, writes: _Writes, flags: int, clock_ms: int) -> None:
+        start = 0
+        size_bytes = 0
+        for position, request in enumerate(writes.requests):
+            size_bytes += len(request.payload)
+            if size_bytes >= limits.APPEND_BYTES_MAX:
+                self._propose_slice(writes, start, position + 1, flags, clock_ms)
+                start, size_bytes = position + 1, 0
+        if start < len(writes.requests):
+            self._propose_slice(writes, start, len(writes.requests), flags, clock_ms)
+
+    def _propose_slice(
+        self, writes: _Writes, start: int, stop: int, flags: int, clock_ms: int
+    ) -> None:
+        data = encode_command(
+            clock_ms=clock_ms,
+            seed=self._rng.getrandbits(63),
+            flags=flags,
+            requests=writes.requests[start:stop],
+        )
+        items = writes.items[start:stop]
+        position = self._replica.raft.propose(data)
+        if position is not None:
+            self._pending_writes.add(position, items)
+            return
+        error: RequestError = self._not_leader()
+        if self._replica.raft.propose_refusal() == "overloaded":
+            error = Overloaded("the leader waits for its followers; try again shortly")
+        for batch, place in items:
+            batch.fail(place, error)
+
+    def _route_read(self, item: Item, request: RequestHeader, flags: int) -> None:
+        level = request.level
+        if flags & Flags.FAST_ONLY and not flags & Flags.SLOW:
+            item.batch.fast = True
+        if level == Level.LINEARIZABLE:
+            self._linearizable.append(item)
+        elif level == Level.LEADER:
+            if self._replica.is_leader:
+                self._linearizable.append(item)
+            else:
+                item.batch.fail(item.position, self._not_leader())
+        elif level == Level.SESSION:
+            self._pending_reads.wait(request.min_index, [item])
+            self.run_ready()
+        else:
+            age_ms = self._replica.raft.leader_contact_ticks * limits.TICK_MS
+            if request.max_age_ms and age_ms > request.max_age_ms:
+                item.batch.fail(
+                    item.position,
+                    TooStale(
+                        f"this replica heard from a leader {age_ms} ms ago; "
+                        f"the read allows {request.max_age_ms} ms"
+                    ),
+                )
+            else:
+                self._run([item])
+
+    def _run(self, items: list[Item]) -> None:
+        self.counters.reads += len(items)
+        fast = [item for item in items if item.batch.fast]
+        for start in range(0, len(fast), FAST_JOB_READS_MAX):
+            self._fast.submit(Job(RUN_FAST, fast[start : start + FAST_JOB_READS_MAX]))
+        for item in items:
+            if not item.batch.fast:
+                self._slow.submit(Job(RUN_SLOW, [item]))
+
+    def _transfer(self, item: Item, request: RequestHeader) -> None:
+        target = request.payload.decode(errors="replace") or None
+        if not self._replica.is_leader:
+            item.batch.fail(item.position, self._not_leader())
+        elif self._replica.raft.transfer_leadership(target):
+            item.batch.answer(item.position, 0, b"\x90", self._replica.applied_index)
+        else:
+            item.batch.fail(
+                item.position, Unavailable(f"leadership cannot go to {target or 'any other'}")
+            )
+
+    def _sent(self, envelope: list[bytes], frame: bytes, count: int) -> None:
+        self._open_requests -= count
+        self._send(envelope, frame)
+
+    def _fail_all(self, batch: Batch, error: RequestError) -> None:
+        self._open_requests += len(batch.requests)
+        for position in range(len(batch.requests)):
+            batch.fail(position, error)
+
+    def _not_leader(self) -> NotLeader:
+        leader = self._replica.raft.leader
+        if leader is None or leader == self._replica.raft.node:
+            return NotLeader("no leader is known here yet; try again shortly")
+        return NotLeader(f"{leader} is the leader, ask it", self._addresses.get(leader, ""))
+
+    def _no_leader_for_read(self) -> Unavailable:
+        return Unavailable(
+            "no leader confirmed this read; try again shortly, or read at level stale"
+        )
+
+
+def _too_late(request: RequestHeader) -> RequestError:
+    if request.kind == Kind.WRITE:
+        return OutcomeUnknown(
+            f"this write got no answer within {request.timeout_ms} ms; it may still be applied"
+        )
+    return DeadlineExpired(f"no answer within {request.timeout_ms} ms")

@@ -1,0 +1,162 @@
+"""REP workers: real REP sockets behind a queue, each with its own read-only connection.
+
+The raft thread holds a ROUTER that addresses each worker by name, so a worker with a long
+SELECT never has anything queued behind it (DEALER's blind round-robin would do that). Two
+pools: *fast* workers run batches of short reads and stop each at FAST_READ_MS, *slow* workers
+run one read each for as long as it may take.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import msgpack
+import zmq
+
+from raftzmq import limits
+from raftzmq.errors import RequestError
+from raftzmq.node.batches import Batch
+from raftzmq.node.gate import LentReader, StateGate
+from raftzmq.statemachine.digest import content_digest
+from raftzmq.statemachine.readers import Reader
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.sockets import Purpose, open_socket
+from raftzmq.wire.payload import encode_error
+
+ADDRESS = "inproc://rep-workers"
+RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
+
+
+class Item(NamedTuple):
+    """One request of a batch."""
+
+    batch: Batch
+    position: int
+
+
+class Job(NamedTuple):
+    """Reads that one worker runs in one read transaction."""
+
+    kind: int
+    items: list[Item]
+
+
+class WorkerPool:
+    """Workers of one kind and the bounded queue in front of them; used by the raft thread."""
+
+    def __init__(self, names: Sequence[bytes], router: zmq.Socket[bytes]) -> None:
+        self._router = router
+        self._idle: deque[bytes] = deque(names)
+        self._busy: dict[bytes, Job] = {}
+        self._queue: deque[Job] = deque()
+        self.queued_requests = 0
+
+    def submit(self, job: Job) -> None:
+        """Run ``job`` now or when a worker is free."""
+        self._queue.append(job)
+        self.queued_requests += len(job.items)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Give queued jobs to idle workers; what is past its deadline is not run."""
+        while self._queue and self._idle:
+            job = self._queue.popleft()
+            self.queued_requests -= len(job.items)
+            now = monotonic_ms()
+            items = [item for item in job.items if not item.batch.done]
+            left_ms = max((item.batch.deadline_ms - now for item in items), default=0)
+            if left_ms <= 0:
+                continue  # the sweep of expired batches answers them
+            job = Job(job.kind, items)
+            payloads = [batch.requests[position].payload for batch, position in items]
+            worker = self._idle.popleft()
+            self._busy[worker] = job
+            self._router.send_multipart(
+                [worker, b"", cast(bytes, msgpack.packb([job.kind, left_ms, payloads]))]
+            )
+
+    def finished(self, worker: bytes, answer: bytes) -> None:
+        """A worker's reply: pass each result to its batch, and give the worker more to do."""
+        job = self._busy.pop(worker)
+        self._idle.append(worker)
+        index, results = msgpack.unpackb(answer, raw=False)
+        for (batch, position), (code, body) in zip(job.items, results, strict=True):
+            batch.answer(position, code, body, index)
+        self.dispatch()
+
+    def owns(self, worker: bytes) -> bool:
+        """Whether ``worker`` is of this pool and busy."""
+        return worker in self._busy
+
+
+class Workers:
+    """The threads. ``stop`` closes them; a statement that still runs is interrupted."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], gate: StateGate) -> None:
+        self._context = context
+        self._gate = gate
+        self._threads: list[threading.Thread] = []
+
+    def start(self, names: Sequence[bytes]) -> None:
+        """Start a worker per name and wait until each is connected."""
+        connected = threading.Barrier(len(names) + 1)
+        for name in names:
+            thread = threading.Thread(
+                target=self._serve, args=(name, connected.wait), name=name.decode()
+            )
+            thread.start()
+            self._threads.append(thread)
+        connected.wait()
+
+    def join(self) -> None:
+        """Wait for the threads; the context must be terminating."""
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, name: bytes, connected: Callable[[], int]) -> None:
+        socket = open_socket(self._context, Purpose.WORKER_REP)
+        socket.setsockopt(zmq.ROUTING_ID, name)
+        socket.connect(ADDRESS)
+        connected()
+        lent = LentReader(self._gate, Reader)
+        try:
+            while True:
+                kind, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
+                socket.send(self._run(lent, kind, left_ms, payloads))
+        except zmq.ContextTerminated:
+            pass
+        finally:
+            socket.close(linger=0)
+
+    def _run(self, lent: LentReader, kind: int, left_ms: int, payloads: list[bytes]) -> bytes:
+        with self._gate.reading() as generation:
+            reader = cast(Reader, lent.current(generation))
+            if kind == RUN_DIGEST:
+                index, digest = content_digest(self._gate.path)
+                answer = [index, [(0, msgpack.packb([index, digest]))]]
+            else:
+                fast = kind == RUN_FAST
+                limit_ms = limits.FAST_READ_MS if fast else left_ms
+                answer = _answer(reader, payloads, limit_ms, fast)
+        packed: bytes = msgpack.packb(answer)
+        return packed
+
+
+def _answer(reader: Reader, payloads: list[bytes], limit_ms: int, fast: bool) -> list[object]:
+    index = reader.begin()
+    try:
+        return [index, [_one(reader, payload, limit_ms, fast) for payload in payloads]]
+    finally:
+        reader.end()
+
+
+def _one(reader: Reader, payload: bytes, limit_ms: int, fast: bool) -> tuple[int, bytes]:
+    try:
+        reply = reader.run(payload, timeout_ms=limit_ms, fast=fast)
+    except RequestError as error:
+        return error.code, encode_error(error.message, error.detail)
+    return reply.code, reply.body
+

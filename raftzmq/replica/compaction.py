@@ -1,0 +1,51 @@
+"""When the log may forget: never past what state.db holds durably (DESIGN 5).
+
+``LogSize`` knows how many bytes lie between any two places of the log, so that compaction can
+leave a tail for followers that are a little behind, without asking the core to count.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from raftzmq.raft.types import Entry
+
+
+class LogSize:
+    """Running size of the log by index, in bytes of entry data."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, int]] = deque()  # (index, bytes written up to it)
+        self._total = 0
+
+    def committed(self, entries: Iterable[Entry]) -> None:
+        """Count entries in log order, each once."""
+        for entry in entries:
+            self._total += len(entry.data) + 64  # 64: what an entry costs beside its data
+            self._marks.append((entry.index, self._total))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes counted since the start; grows for ever, only differences mean something."""
+        return self._total
+
+    def held_bytes(self) -> int:
+        """Bytes of counted entries that were not yet compacted."""
+        if not self._marks:
+            return 0
+        return self._total - self._marks[0][1]
+
+    def compaction_index(self, durable_index: int, keep_bytes: int) -> int:
+        """Highest index <= ``durable_index`` whose removal leaves ``keep_bytes``; 0 for none."""
+        chosen = 0
+        for index, upto in self._marks:
+            if index > durable_index or self._total - upto < keep_bytes:
+                break
+            chosen = index
+        return chosen
+
+    def compacted(self, index: int) -> None:
+        """Forget the marks up to ``index``."""
+        while self._marks and self._marks[0][0] <= index:
+            self._marks.popleft()

@@ -1,0 +1,134 @@
+"""A replica: Raft, its log on disk, and what waits for them. No sockets, no clock, no threads.
+
+The host feeds it bytes from peers, ticks and proposals, calls ``flush`` once per round (one
+fsync for all that came in meanwhile) and hands the committed entries to the state machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from raftzmq.raft.messages import Message
+from raftzmq.raft.raft import Raft
+from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
+from raftzmq.replica.compaction import LogSize
+from raftzmq.replica.persist import Round, carry_out
+from raftzmq.replica.transfer import TransferMessage, Transfers
+from raftzmq.storage.contract import LogStore
+from raftzmq.wire.codec import DecodeError
+from raftzmq.wire.peer import Envelope, decode_peer, encode_peer
+from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
+
+
+class Replica:
+    """One member of the cluster.
+
+    Args:
+        raft: the core, as loaded from ``store``.
+        store: the durable log; only this replica writes it.
+        envelope: cluster, own name and boot id, put on every message.
+        send: sends bytes to a peer; may drop, must not block.
+        transfers: snapshots on their way in and out.
+        applied_index: what state.db holds at start.
+    """
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        store: LogStore,
+        envelope: Envelope,
+        send: Callable[[NodeId, bytes], None],
+        transfers: Transfers,
+        applied_index: int,
+    ) -> None:
+        self.raft = raft
+        self.transfers = transfers
+        self.applied_index = applied_index
+        self.log_size = LogSize()
+        self.fsyncs = 0
+        self.dropped: dict[str, int] = {}
+        self._store = store
+        self._envelope = envelope
+        self._send = send
+        self._boots: dict[NodeId, int] = {}
+
+    def tick(self) -> None:
+        """One unit of time passed."""
+        self.raft.tick()
+        self._send_transfers(self.transfers.tick(self.raft))
+
+    def receive(self, data: bytes) -> None:
+        """Take one message of a peer; what does not belong here is dropped and counted."""
+        try:
+            envelope, message = decode_peer(data)
+        except DecodeError:
+            return self._drop("malformed")
+        if envelope.cluster != self._envelope.cluster:
+            return self._drop("foreign cluster")
+        if message.receiver != self.raft.node:
+            return self._drop("wrong receiver")
+        if envelope.sender not in self.raft.configuration.members():
+            return self._drop("unknown sender")
+        if envelope.boot < self._boots.get(envelope.sender, 0):
+            return self._drop("earlier boot of the sender")
+        self._boots[envelope.sender] = envelope.boot
+        if isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
+            self._send_transfers(self.transfers.receive(message, self.raft))
+        else:
+            self.raft.step(message)
+        return None
+
+    def flush(self) -> Round:
+        """Carry out what Raft decided since the last flush: persist, send, commit.
+
+        Raises:
+            StorageFailed: the log could not be made durable; the process must stop.
+        """
+        left = carry_out(self.raft, self._store, self._send_messages)
+        self.fsyncs += left.fsyncs
+        if left.committed:
+            self.log_size.committed(left.committed)
+        for peer in left.snapshots_wanted:
+            self._send_transfers(self.transfers.wanted(peer, self.raft))
+        return left
+
+    def installed(self, snapshot: Snapshot, sender: NodeId, term: int, why: str | None) -> None:
+        """state.db now is ``snapshot`` (``why`` is None), or the file was refused."""
+        if why is None:
+            self.applied_index = max(self.applied_index, snapshot.index)
+            self.raft.install_snapshot(snapshot, sender, term)
+        self._send_transfers(self.transfers.installed(self.raft, sender, ok=why is None))
+
+    def compact(self, durable_index: int, keep_bytes: int) -> None:
+        """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``."""
+        index = min(
+            self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
+        )
+        if index > self.raft.base.index:
+            base: LogPosition = self.raft.compact(index)
+            self._store.compact(base)
+            self.log_size.compacted(base.index)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node takes itself for the leader of its term."""
+        return self.raft.role is Role.LEADER
+
+    def close(self) -> None:
+        """Close the log."""
+        self._store.close()
+
+    def _drop(self, cause: str) -> None:
+        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+
+    def _send_messages(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._send(message.receiver, self._encode(message))
+
+    def _send_transfers(self, messages: Iterable[TransferMessage]) -> None:
+        for message in messages:
+            self._send(message.receiver, self._encode(message))
+
+    def _encode(self, message: Message | TransferMessage) -> bytes:
+        return encode_peer(message, self._envelope.cluster, self._envelope.boot)

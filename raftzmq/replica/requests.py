@@ -1,0 +1,101 @@
+"""What waits for consensus: writes for their entry, reads for an applied index. Pure.
+
+A token is whatever the host wants back; this module never looks at it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import Generic, NamedTuple, TypeVar
+
+from raftzmq.raft.types import LogPosition
+
+Token = TypeVar("Token")
+
+
+class _Waiting(NamedTuple, Generic[Token]):
+    """One proposal between the leader's log and its result."""
+
+    position: LogPosition
+    token: Token
+
+
+class PendingWrites(Generic[Token]):
+    """Proposals in log order, each resolved once: by its result, or as lost."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting[Token]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, position: LogPosition, token: Token) -> None:
+        """Remember a proposal that the leader appended at ``position``."""
+        self._waiting.append(_Waiting(position, token))
+
+    def applied(self, index: int, term: int) -> tuple[list[Token], Token | None]:
+        """The entry (index, term) was applied.
+
+        Returns:
+            The tokens that were *overwritten*: their index now holds another term's entry, so
+            they were certainly never executed. And the token whose entry this is, if any.
+        """
+        overwritten: list[Token] = []
+        while self._waiting and self._waiting[0].position.index <= index:
+            waiting = self._waiting.popleft()
+            if waiting.position == LogPosition(index, term):
+                return overwritten, waiting.token
+            overwritten.append(waiting.token)
+        return overwritten, None
+
+    def lost(self, commit_index: int) -> list[Token]:
+        """Leadership is gone: what is above ``commit_index`` may or may not survive.
+
+        Committed proposals stay, their results are on the way. Returns the forgotten tokens.
+        """
+        tokens = []
+        while self._waiting and self._waiting[-1].position.index > commit_index:
+            tokens.append(self._waiting.pop().token)
+        tokens.reverse()
+        return tokens
+
+
+class PendingReads(Generic[Token]):
+    """Reads that wait for their read index, then for the applied index to reach it."""
+
+    def __init__(self) -> None:
+        self._by_context: dict[int, Token] = {}
+        self._by_index: list[tuple[int, int, Token]] = []
+        self._counter = 0
+
+    def __len__(self) -> int:
+        return len(self._by_context) + len(self._by_index)
+
+    def ask(self, token: Token) -> int:
+        """Register a linearizable read; returns the context to ask Raft with."""
+        self._counter += 1
+        self._by_context[self._counter] = token
+        return self._counter
+
+    def answered(self, context: int, index: int | None) -> Token | None:
+        """Raft named the read index; returns the token if the read was refused instead."""
+        token = self._by_context.pop(context, None)
+        if token is None:
+            return None
+        if index is None:
+            return token
+        self.wait(index, token)
+        return None
+
+    def wait(self, index: int, token: Token) -> None:
+        """Hold ``token`` until applied_index >= ``index``."""
+        self._counter += 1
+        heapq.heappush(self._by_index, (index, self._counter, token))
+
+    def ready(self, applied_index: int) -> list[Token]:
+        """Take out all reads that ``applied_index`` satisfies, oldest index first."""
+        tokens = []
+        while self._by_index and self._by_index[0][0] <= applied_index:
+            tokens.append(heapq.heappop(self._by_index)[2])
+        return tokens

@@ -1,0 +1,310 @@
+"""Snapshots between nodes: offered by the leader, pulled by the follower, chunk by chunk.
+
+The follower asks for what it lacks, so a transfer is never faster than its disk, survives
+lost messages (it asks again), and after a crash of either side goes on where the file ends
+if the same snapshot is offered (same digest). Nothing here blocks, waits or knows the time
+but by ``tick``.
+
+Taking a snapshot and swapping it in are the host's: see ``SnapshotHost``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+from zlib import crc32
+
+from raftzmq import limits
+from raftzmq.errors import StorageDamaged
+from raftzmq.raft.raft import Raft
+from raftzmq.raft.types import Configuration, NodeId, Role, Snapshot
+from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
+
+TransferMessage: TypeAlias = SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone
+
+REPEAT_TICKS = 50
+"""Without progress for so long, the offer or the pull is sent again."""
+GIVE_UP_TICKS = 1000
+"""Without progress for so long, the leader gives the transfer up and probes the peer anew."""
+KEEP_TICKS = 1000
+"""An outgoing file that nobody wants any more is kept so long, for a peer that restarts."""
+
+
+class Source(Protocol):
+    """A finished snapshot file of this node."""
+
+    index: int
+    term: int
+    size: int
+    digest: bytes
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Bytes of the file."""
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+
+
+class Partial(Protocol):
+    """A snapshot file on its way in."""
+
+    @property
+    def received_bytes(self) -> int:
+        """How far the file reaches without a gap."""
+
+    def append(self, offset: int, data: bytes, checksum: int) -> None:
+        """Add a chunk; raises StorageDamaged when the checksum is wrong."""
+
+
+class SnapshotHost(Protocol):
+    """What the node does for transfers, off the raft thread."""
+
+    def take(self) -> None:
+        """Start taking a snapshot of state.db; answered by ``Transfers.taken``."""
+
+    def open_partial(self, offer: SnapshotOffer) -> Partial:
+        """The file for this offer: a part of it that is already here, or a new one."""
+
+    def install(self, offer: SnapshotOffer, partial: Partial) -> None:
+        """Verify the whole file and swap it in; answered by ``Replica.installed``."""
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """The leader's view of one peer that needs a snapshot."""
+
+    idle_ticks: int = 0
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """The follower's view of the snapshot it receives."""
+
+    offer: SnapshotOffer
+    partial: Partial
+    asked_bytes: int = 0
+    idle_ticks: int = 0
+    installing: bool = False
+
+
+class Transfers:
+    """All snapshot transfers of one replica.
+
+    Args:
+        host: takes snapshots and installs them.
+    """
+
+    def __init__(self, host: SnapshotHost) -> None:
+        self._host = host
+        self._outgoing: dict[NodeId, _Outgoing] = {}
+        self._source: Source | None = None
+        self._source_idle_ticks = 0
+        self._taking = False
+        self._incoming: _Incoming | None = None
+        self._transfer = 0
+
+    @property
+    def receiving(self) -> tuple[int, int] | None:
+        """(received, all) bytes of the snapshot on its way in, for the status."""
+        if self._incoming is None:
+            return None
+        return self._incoming.partial.received_bytes, self._incoming.offer.size
+
+    def wanted(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
+        """Raft found that ``peer`` is behind the log; offer it a snapshot."""
+        self._outgoing[peer] = _Outgoing()
+        return self._offer(peer, raft)
+
+    def taken(self, source: Source, raft: Raft) -> list[TransferMessage]:
+        """The host finished a snapshot."""
+        self._taking = False
+        self._source = source
+        self._source_idle_ticks = 0
+        offers: list[TransferMessage] = []
+        for peer in self._outgoing:
+            offers.extend(self._offer(peer, raft))
+        return offers
+
+    def receive(self, message: TransferMessage, raft: Raft) -> list[TransferMessage]:
+        """Take a message of a peer. A stale term ends it (thesis 3.3 for all messages)."""
+        if message.term < raft.term:
+            return []
+        if isinstance(message, SnapshotOffer):
+            return self._on_offer(message, raft)
+        if isinstance(message, SnapshotPull):
+            return self._on_pull(message, raft)
+        if isinstance(message, SnapshotChunk):
+            return self._on_chunk(message, raft)
+        if self._outgoing.pop(message.sender, None) is not None:
+            raft.snapshot_finished(message.sender, installed=message.installed)
+        return []
+
+    def installed(self, raft: Raft, sender: NodeId, *, ok: bool) -> list[TransferMessage]:
+        """The host swapped the received file in, or found it damaged."""
+        if self._incoming is None:
+            return []
+        transfer = self._incoming.offer.transfer
+        self._incoming = None
+        return [
+            SnapshotDone(
+                sender=raft.node,
+                receiver=sender,
+                term=raft.term,
+                transfer=transfer,
+                installed=ok,
+            )
+        ]
+
+    def tick(self, raft: Raft) -> list[TransferMessage]:
+        """One unit of time: repeat what got no answer, give up what is hopeless."""
+        messages: list[TransferMessage] = []
+        if raft.role is not Role.LEADER:
+            self._outgoing.clear()
+        for peer, outgoing in list(self._outgoing.items()):
+            outgoing.idle_ticks += 1
+            if outgoing.idle_ticks >= GIVE_UP_TICKS:
+                del self._outgoing[peer]
+                raft.snapshot_finished(peer, installed=False)
+            elif outgoing.idle_ticks % REPEAT_TICKS == 0:
+                messages.extend(self._offer(peer, raft))
+        if self._source is not None and not self._outgoing:
+            self._source_idle_ticks += 1
+            if self._source_idle_ticks >= KEEP_TICKS:
+                self._source.remove()
+                self._source = None
+        incoming = self._incoming
+        if incoming is not None and not incoming.installing:
+            incoming.idle_ticks += 1
+            if incoming.idle_ticks % REPEAT_TICKS == 0:
+                incoming.asked_bytes = incoming.partial.received_bytes
+                messages.extend(self._pull(incoming, raft))
+            if incoming.idle_ticks >= GIVE_UP_TICKS:
+                self._incoming = None
+        return messages
+
+    def _offer(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
+        source = self._source
+        if source is not None and source.index < raft.base.index:
+            source.remove()  # the log no longer follows on it
+            self._source = source = None
+        if source is None:
+            if not self._taking:
+                self._taking = True
+                self._transfer += 1
+                self._host.take()
+            return []
+        configuration = raft.configuration
+        return [
+            SnapshotOffer(
+                sender=raft.node,
+                receiver=peer,
+                term=raft.term,
+                transfer=self._transfer,
+                index=source.index,
+                snapshot_term=source.term,
+                size=source.size,
+                digest=source.digest,
+                voters=tuple(sorted(configuration.voters)),
+                outgoing=tuple(sorted(configuration.outgoing)),
+                learners=tuple(sorted(configuration.learners)),
+            )
+        ]
+
+    def _on_offer(self, offer: SnapshotOffer, raft: Raft) -> list[TransferMessage]:
+        incoming = self._incoming
+        if incoming is not None and incoming.installing:
+            return []
+        if offer.index <= raft.commit_index:
+            # Not needed any more; the leader then probes and finds where this log ends (R57).
+            return [
+                SnapshotDone(
+                    sender=raft.node,
+                    receiver=offer.sender,
+                    term=raft.term,
+                    transfer=offer.transfer,
+                    installed=False,
+                )
+            ]
+        if incoming is None or incoming.offer.digest != offer.digest:
+            incoming = _Incoming(offer=offer, partial=self._host.open_partial(offer))
+            self._incoming = incoming
+        incoming.offer = offer
+        incoming.asked_bytes = incoming.partial.received_bytes
+        return self._pull(incoming, raft)
+
+    def _pull(self, incoming: _Incoming, raft: Raft) -> list[TransferMessage]:
+        """Ask for chunks until a window is under way."""
+        offer = incoming.offer
+        received = incoming.partial.received_bytes
+        if received >= offer.size:
+            if not incoming.installing:
+                incoming.installing = True
+                self._host.install(offer, incoming.partial)
+            return []
+        window_end = received + limits.SNAPSHOT_CHUNKS_IN_FLIGHT * limits.SNAPSHOT_CHUNK_BYTES
+        if incoming.asked_bytes >= min(window_end, offer.size):
+            return []
+        missing = window_end - incoming.asked_bytes
+        chunks = -(-missing // limits.SNAPSHOT_CHUNK_BYTES)
+        pull = SnapshotPull(
+            sender=raft.node,
+            receiver=offer.sender,
+            term=raft.term,
+            transfer=offer.transfer,
+            offset=incoming.asked_bytes,
+            chunks=chunks,
+        )
+        incoming.asked_bytes += chunks * limits.SNAPSHOT_CHUNK_BYTES
+        return [pull]
+
+    def _on_pull(self, pull: SnapshotPull, raft: Raft) -> list[TransferMessage]:
+        source, outgoing = self._source, self._outgoing.get(pull.sender)
+        if source is None or outgoing is None or pull.transfer != self._transfer:
+            return []
+        outgoing.idle_ticks = 0
+        messages: list[TransferMessage] = []
+        offset = pull.offset
+        for _ in range(min(pull.chunks, limits.SNAPSHOT_CHUNKS_IN_FLIGHT)):
+            data = source.read(offset, limits.SNAPSHOT_CHUNK_BYTES)
+            if not data:
+                break
+            messages.append(
+                SnapshotChunk(
+                    sender=raft.node,
+                    receiver=pull.sender,
+                    term=raft.term,
+                    transfer=pull.transfer,
+                    offset=offset,
+                    data=data,
+                    crc32=crc32(data),
+                )
+            )
+            offset += len(data)
+        return messages
+
+    def _on_chunk(self, chunk: SnapshotChunk, raft: Raft) -> list[TransferMessage]:
+        incoming = self._incoming
+        if incoming is None or incoming.installing or chunk.transfer != incoming.offer.transfer:
+            return []
+        if chunk.offset != incoming.partial.received_bytes:
+            return []  # a duplicate, or a gap that the next pull fills
+        try:
+            incoming.partial.append(chunk.offset, chunk.data, chunk.crc32)
+        except StorageDamaged:
+            return []  # asked for again when the pull is repeated
+        incoming.idle_ticks = 0
+        return self._pull(incoming, raft)
+
+
+def snapshot_of(offer: SnapshotOffer) -> Snapshot:
+    """The snapshot that an offer names."""
+    return Snapshot(
+        index=offer.index,
+        term=offer.snapshot_term,
+        configuration=Configuration(
+            voters=frozenset(offer.voters),
+            outgoing=frozenset(offer.outgoing),
+            learners=frozenset(offer.learners),
+        ),
+    )
+
