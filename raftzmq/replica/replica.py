@@ -13,7 +13,7 @@ from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
 from raftzmq.replica.compaction import LogSize
 from raftzmq.replica.persist import Round, carry_out
-from raftzmq.replica.transfer import TransferMessage, Transfers
+from raftzmq.replica.transfer import Source, TransferMessage, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.peer import Envelope, decode_peer, encode_peer
@@ -99,6 +99,10 @@ class Replica:
             self.applied_index = max(self.applied_index, snapshot.index)
             self.raft.install_snapshot(snapshot, sender, term)
         self._send_transfers(self.transfers.installed(self.raft, sender, ok=why is None))
+
+    def snapshot_taken(self, source: Source) -> None:
+        """The host finished a snapshot file that a peer waits for."""
+        self._send_transfers(self.transfers.taken(source, self.raft))
 
     def compact(self, durable_index: int, keep_bytes: int) -> None:
         """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``."""

@@ -1,0 +1,318 @@
+"""The raft thread: one poll, all that arrived, one flush; nothing in it outlasts a tick.
+
+Order of a round: peers, clients, workers, the applier's mail, time; then proposals, then one
+flush (one fsync, one send per peer), then what the flush allows. Whatever came in meanwhile
+shares the flush.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import zmq
+
+from raftzmq import limits
+from raftzmq.config import ClusterConfig
+from raftzmq.errors import MalformedRequest, StorageFailed, UnsupportedVersion
+from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Outcome
+from raftzmq.node.gate import StateGate
+from raftzmq.node.observers import Observers
+from raftzmq.node.service import ClientService
+from raftzmq.node.snapshots import NodeSnapshots, Taken, TakeFailed
+from raftzmq.node.startup import Opened, open_machine
+from raftzmq.node.status import StatusReport
+from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
+from raftzmq.raft.raft import Raft
+from raftzmq.raft.state import RaftConfig
+from raftzmq.raft.types import Configuration, Role, RoleChanged
+from raftzmq.replica.replica import Replica
+from raftzmq.replica.transfer import Transfers
+from raftzmq.transport.clock import monotonic_ms, wall_ms
+from raftzmq.transport.peers import PeerLinks
+from raftzmq.transport.sockets import Purpose, bind, open_socket
+from raftzmq.transport.wakeup import Mailbox
+from raftzmq.wire.client import encode_batch, encode_reply
+from raftzmq.wire.peer import Envelope
+from raftzmq.wire.version import CLIENT_FRAME, CLIENT_TAG
+
+DRAIN_MAX = 256
+"""Messages taken from one socket in one round; the others get their turn after that."""
+CHECKPOINT_BYTES = 16 << 20
+"""Log written between two checkpoints of state.db."""
+
+
+class Node:
+    """One node of the cluster; ``run`` is the raft thread.
+
+    Args:
+        config: the cluster.
+        name: which of its nodes this is.
+        opened: its data folder.
+        log: takes one line for people per event.
+        on_ready: called once, when the node serves and has caught up.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        name: str,
+        opened: Opened,
+        log: Callable[[str], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._name = name
+        self._log = log
+        self._on_ready = on_ready
+        self._ready = False
+        self._stop_requested = False
+        self._clock_ms = 0
+        bounds = config.limits
+        boot = opened.folder.boot_id
+        # Seeded from the boot id, which is drawn anew at each start.
+        rng = random.Random(f"{name}/{boot}")
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._mail: Mailbox[Outcome | Taken | TakeFailed] = Mailbox()
+        self._gate = StateGate(opened.state_path)
+        self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.post)
+        self._applier = Applier(
+            opened.state_path,
+            opened.machine,
+            lambda path: open_machine(config, path),
+            self._mail.post,
+            self._gate,
+        )
+        self._snapshots.bind(self._applier)
+        peers = {n: node.peer for n, node in config.nodes.items() if n != name}
+        self._links = PeerLinks(self._context, name, peers)
+        raft = Raft(
+            RaftConfig(
+                node=name,
+                configuration=Configuration(voters=frozenset(config.nodes)),
+                heartbeat_ticks=bounds.heartbeat_ticks,
+                election_ticks=bounds.election_ticks,
+                uncommitted_bytes_max=bounds.uncommitted_bytes_max,
+            ),
+            hard_state=opened.log.hard_state,
+            base=opened.log.base,
+            entries=opened.log.entries,
+            applied_index=opened.machine.applied[0],
+            rng=rng,
+        )
+        self._replica = Replica(
+            raft=raft,
+            store=opened.store,
+            envelope=Envelope(config.cluster, name, boot),
+            send=self._links.send,
+            transfers=Transfers(self._snapshots),
+            applied_index=opened.machine.applied[0],
+        )
+        self._checkpointed_bytes = 0
+        self._report = StatusReport(config, self._replica, boot)
+        self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
+        self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
+        self._worker_router = open_socket(self._context, Purpose.WORKER_ROUTER)
+        bind(self._peer_router, config.nodes[name].peer)
+        bind(self._client_router, config.nodes[name].client)
+        self._worker_router.bind(ADDRESS)
+        fast = [f"fast-{n}".encode() for n in range(bounds.read_workers_fast)]
+        slow = [f"slow-{n}".encode() for n in range(bounds.read_workers_slow)]
+        self._workers = Workers(self._context, self._gate)
+        self._workers.start(fast + slow)
+        self._fast = WorkerPool(fast, self._worker_router)
+        self._slow = WorkerPool(slow, self._worker_router)
+        self._observers = Observers(self._push_status, bounds.heartbeat_ticks * bounds.tick_ms)
+        self._service = ClientService(
+            replica=self._replica,
+            fast=self._fast,
+            slow=self._slow,
+            send=self._send_reply,
+            client_addresses={n: node.client for n, node in config.nodes.items()},
+            status=self._report.encoded,
+            observe=lambda envelope: self._observers.register(envelope[0], monotonic_ms()),
+            rng=rng,
+        )
+        self._report.service = self._service
+
+    def stop(self) -> None:
+        """Ask the loop to hand over leadership and end; callable from a signal handler."""
+        self._stop_requested = True
+        self._mail.wake()
+
+    def run(self) -> None:
+        """Serve until ``stop``.
+
+        Raises:
+            StorageFailed: a write or fsync failed; nothing that depended on it was sent.
+            InvariantBroken: the program is wrong; stop and let the service manager restart.
+        """
+        self._applier.start()
+        poller = zmq.Poller()
+        for socket in (self._peer_router, self._client_router, self._worker_router):
+            poller.register(socket, zmq.POLLIN)
+        self._mail.register(poller)
+        self._links.register(poller)
+        tick_ms = self._config.limits.tick_ms
+        self._clock_ms = monotonic_ms()
+        next_tick_ms = self._clock_ms + tick_ms
+        stop_at_ms: int | None = None
+        try:
+            while True:
+                poller.poll(max(0, next_tick_ms - monotonic_ms()))
+                self._clock_ms = now_ms = monotonic_ms()
+                self._take_peers()
+                self._take_clients(now_ms)
+                self._take_workers()
+                self._take_mail()
+                if now_ms >= next_tick_ms:
+                    # A process that was paused does not owe the ticks it slept through: time
+                    # that nobody could use must not look like silence of the others.
+                    for _ in range(min(3, 1 + (now_ms - next_tick_ms) // tick_ms)):
+                        self._replica.tick()
+                    next_tick_ms = now_ms + tick_ms
+                    self._service.expire(now_ms)
+                self._service.end_of_round(wall_ms())
+                self._flush()
+                self._observers.update(self._report.key(), self._report.encoded, now_ms)
+                if not self._ready:
+                    self._check_ready()
+                if self._stop_requested:
+                    stop_at_ms = stop_at_ms or self._begin_stop(now_ms)
+                    if now_ms >= stop_at_ms or not (
+                        self._replica.is_leader or self._service.busy
+                    ):
+                        break
+        finally:
+            self._close()
+
+    def _take_peers(self) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frames = self._peer_router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            if len(frames) == 2:
+                self._replica.receive(frames[1])
+        for peer in self._links.lost():
+            self._log(f"connection to {peer} lost")
+            self._replica.raft.peer_lost(peer)
+
+    def _take_clients(self, now_ms: int) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frames = self._client_router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            if b"" not in frames:
+                continue  # no REQ envelope: nobody would understand an answer
+            cut = frames.index(b"")
+            envelope, body = frames[:cut], frames[cut + 1 :]
+            if len(body) in (2, 3) and body[0] == CLIENT_FRAME:
+                flags = body[2][0] if len(body) == 3 and body[2] else 0
+                self._service.receive(envelope, body[1], flags, now_ms)
+            elif body and body[0][: len(CLIENT_TAG)] == CLIENT_TAG and body[0] != CLIENT_FRAME:
+                self._service.refuse(
+                    envelope, UnsupportedVersion("this node speaks version 1 of the protocol")
+                )
+            else:
+                self._service.refuse(envelope, MalformedRequest("this is not a raftzmq message"))
+
+    def _take_workers(self) -> None:
+        while True:
+            try:
+                worker, _, answer = self._worker_router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            pool = self._fast if self._fast.owns(worker) else self._slow
+            pool.finished(worker, answer)
+
+    def _take_mail(self) -> None:
+        for item in self._mail.drain():
+            if isinstance(item, Applied):
+                self._replica.applied_index = item.results[-1].index
+                self._service.applied(item.results)
+                self._service.run_ready()
+                self._maybe_checkpoint()
+            elif isinstance(item, Checkpointed):
+                bounds = self._config.limits
+                if self._replica.log_size.held_bytes() > bounds.log_bytes_max:
+                    self._replica.compact(item.index, bounds.log_keep_bytes)
+            elif isinstance(item, Installed):
+                self._log(
+                    f"snapshot at index {item.snapshot.index} from {item.sender} "
+                    + ("installed" if item.why is None else f"refused: {item.why}")
+                )
+                self._replica.installed(item.snapshot, item.sender, item.term, item.why)
+                self._service.run_ready()
+            elif isinstance(item, Taken):
+                self._replica.snapshot_taken(item.source)
+            elif isinstance(item, Failed | TakeFailed):
+                raise StorageFailed(f"applying or copying state.db failed: {item.error}") from (
+                    item.error
+                )
+
+    def _maybe_checkpoint(self) -> None:
+        written = self._replica.log_size.total_bytes
+        if written - self._checkpointed_bytes >= CHECKPOINT_BYTES:
+            self._checkpointed_bytes = written
+            self._applier.checkpoint()
+
+    def _flush(self) -> None:
+        left = self._replica.flush()
+        if left.committed:
+            self._applier.apply(left.committed)
+        for fact in left.trace:
+            if isinstance(fact, RoleChanged):
+                self._log(
+                    f"term {fact.term}: {fact.role.value}"
+                    f"{f', leader {fact.leader}' if fact.leader else ''} ({fact.why})"
+                )
+                if fact.role is not Role.LEADER:
+                    self._service.leadership_lost()
+        if left.read_states:
+            self._service.read_states(left.read_states)
+
+    def _check_ready(self) -> None:
+        raft = self._replica.raft
+        if raft.leader is not None and self._replica.applied_index >= raft.commit_index:
+            self._ready = True
+            self._on_ready()
+
+    def _begin_stop(self, now_ms: int) -> int:
+        self._service.stopping = True
+        if self._replica.is_leader and len(self._config.nodes) > 1:
+            self._replica.raft.transfer_leadership(None)
+            return now_ms + self._config.limits.election_ticks * self._config.limits.tick_ms
+        return now_ms
+
+    def _send_reply(self, envelope: list[bytes], frame: bytes) -> None:
+        try:
+            self._client_router.send_multipart(
+                [*envelope, b"", CLIENT_FRAME, frame], zmq.DONTWAIT, copy=True
+            )
+        except zmq.ZMQError:
+            return  # the client left or does not read; its deadline tells it
+
+    def _push_status(self, identity: bytes, body: bytes) -> None:
+        blob = encode_reply(b"", 0, 0, self._replica.applied_index, body, self._name)
+        try:
+            self._client_router.send_multipart(
+                [identity, b"status", b"", CLIENT_FRAME, encode_batch([blob])], zmq.DONTWAIT
+            )
+        except zmq.ZMQError:
+            return
+
+    def _close(self) -> None:
+        self._gate.interrupt_all()
+        self._applier.stop()
+        self._snapshots.join()
+        self._links.close()
+        for socket in (self._peer_router, self._client_router, self._worker_router):
+            socket.close(linger=200 if socket is self._client_router else 0)
+        self._context.term()
+        self._workers.join()
+        self._mail.close()
+        self._replica.close()
+
+

@@ -1,0 +1,45 @@
+"""Who is told of every change of this node's status: brokers that registered (DESIGN 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raftzmq import limits
+
+OBSERVERS_MAX = 64
+
+
+class Observers:
+    """Registered observers by the routing id of their connection; each expires if not renewed.
+
+    Args:
+        push: sends (routing id, status body); may drop.
+        period_ms: at most so long between two pushes.
+    """
+
+    def __init__(self, push: Callable[[bytes, bytes], None], period_ms: int) -> None:
+        self._push = push
+        self._period_ms = period_ms
+        self._expires_ms: dict[bytes, int] = {}
+        self._last_key: object = None
+        self._last_push_ms = 0
+
+    def register(self, identity: bytes, now_ms: int) -> None:
+        """Tell ``identity`` about changes for OBSERVER_TTL_MS."""
+        if identity in self._expires_ms or len(self._expires_ms) < OBSERVERS_MAX:
+            self._expires_ms[identity] = now_ms + limits.OBSERVER_TTL_MS
+
+    def update(self, key: object, status: Callable[[], bytes], now_ms: int) -> None:
+        """Push the status if ``key`` (role, term, leader) changed or a period went by."""
+        if not self._expires_ms:
+            return
+        if key == self._last_key and now_ms - self._last_push_ms < self._period_ms:
+            return
+        self._last_key = key
+        self._last_push_ms = now_ms
+        body = status()
+        for identity, expires_ms in list(self._expires_ms.items()):
+            if expires_ms <= now_ms:
+                del self._expires_ms[identity]
+            else:
+                self._push(identity, body)

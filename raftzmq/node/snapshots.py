@@ -1,0 +1,117 @@
+"""Takes snapshots of state.db in a thread, and opens and installs those of others."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftzmq.node.applier import Applier, InstallJob
+from raftzmq.node.gate import StateGate
+from raftzmq.replica.transfer import Partial, snapshot_of
+from raftzmq.statemachine.snapshot import take
+from raftzmq.storage.snapshot_file import IncomingSnapshot
+from raftzmq.wire.transfer import SnapshotOffer
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A snapshot file is ready to be sent."""
+
+    source: FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFailed:
+    """No snapshot could be taken; the process must stop rather than go on with a bad disk."""
+
+    error: BaseException
+
+
+class FileSource:
+    """An outgoing snapshot file; the name is removed at once, so a crash leaves nothing."""
+
+    def __init__(self, path: Path, index: int, term: int, size: int, digest: bytes) -> None:
+        self.index = index
+        self.term = term
+        self.size = size
+        self.digest = digest
+        self._file = os.open(path, os.O_RDONLY)
+        path.unlink()
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Bytes of the file from ``offset``."""
+        return os.pread(self._file, count, offset)
+
+    def remove(self) -> None:
+        """Give the file's space back."""
+        os.close(self._file)
+
+
+class NodeSnapshots:
+    """The SnapshotHost of a node.
+
+    Args:
+        folder: the data folder.
+        gate: holds off installs while a snapshot is taken.
+        post: hands Taken or TakeFailed to the raft thread.
+    """
+
+    def __init__(
+        self, folder: Path, gate: StateGate, post: Callable[[Taken | TakeFailed], None]
+    ) -> None:
+        self._folder = folder
+        self._gate = gate
+        self._post = post
+        self._applier: Applier | None = None
+        self._thread: threading.Thread | None = None
+
+    def bind(self, applier: Applier) -> None:
+        """Name the applier, which carries out installs."""
+        self._applier = applier
+
+    def take(self) -> None:
+        """Start a thread that copies state.db and posts Taken."""
+        self._thread = threading.Thread(target=self._take, name="snapshot")
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for a snapshot that is being taken."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def open_partial(self, offer: SnapshotOffer) -> Partial:
+        """The file for ``offer``; continues one with the same digest."""
+        return IncomingSnapshot.open(
+            self._folder,
+            index=offer.index,
+            term=offer.snapshot_term,
+            size=offer.size,
+            digest=offer.digest,
+        )
+
+    def install(self, offer: SnapshotOffer, partial: Partial) -> None:
+        """Hand the whole file to the applier, which verifies it and swaps it in."""
+        assert isinstance(partial, IncomingSnapshot)
+        assert self._applier is not None
+        self._applier.install(
+            InstallJob(
+                snapshot=snapshot_of(offer),
+                sender=offer.sender,
+                term=offer.term,
+                swap=partial.install,
+            )
+        )
+
+    def _take(self) -> None:
+        path = self._folder / "outgoing.snapshot"
+        try:
+            with self._gate.reading():
+                copy = take(self._gate.path, path)
+            source = FileSource(path, copy.index, copy.term, copy.size, copy.digest)
+        except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
+            self._post(TakeFailed(error))
+            return
+        self._post(Taken(source))

@@ -1,0 +1,92 @@
+"""Opening a data folder: what it must hold before this node may vote or serve.
+
+state.db may be ahead of raft.db after an install was interrupted between its two steps; then
+the log restarts at the snapshot. Everything else that does not fit is damage and named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftzmq.config import ClusterConfig, NodeConfig
+from raftzmq.errors import StorageDamaged
+from raftzmq.raft.types import LogPosition
+from raftzmq.statemachine.machine import Machine
+from raftzmq.storage.contract import StoredLog
+from raftzmq.storage.folder import DataFolder
+from raftzmq.storage.snapshot_file import finish_interrupted_install
+from raftzmq.storage.sqlite_log import SqliteLogStore
+
+STATE_NAME = "state.db"
+LOG_NAME = "raft.db"
+
+
+@dataclass(slots=True)
+class Opened:
+    """An opened data folder, checked."""
+
+    folder: DataFolder
+    store: SqliteLogStore
+    log: StoredLog
+    machine: Machine
+    state_path: Path
+
+
+def open_machine(config: ClusterConfig, path: Path) -> Machine:
+    """The machine on state.db with the limits of nodes.toml."""
+    bounds = config.limits
+    return Machine(
+        path,
+        write_steps_max=bounds.write_steps_max,
+        result_bytes_max=bounds.result_bytes_max,
+        ledger_ms=bounds.ledger_ms,
+        ledger_bytes_max=bounds.ledger_bytes_max,
+    )
+
+
+def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
+    """Lock, check and open the data folder of ``node``.
+
+    Raises:
+        DataFolderLocked, DataFolderMismatch: it is in use or belongs to someone else.
+        StorageDamaged: a file does not hold what it should.
+    """
+    folder = DataFolder.open(node.data, cluster=config.cluster, node=node.name)
+    state_path = folder.path / STATE_NAME
+    log_path = folder.path / LOG_NAME
+    finish_interrupted_install(folder.path)
+    if state_path.exists() and not log_path.exists():
+        # Without raft.db the node has forgotten whom it voted for and what it acknowledged.
+        raise StorageDamaged(
+            f"{log_path} is missing while {state_path} exists: this node can no longer keep its "
+            f"promises to the others. Move {folder.path} away and start it again empty only if "
+            f"the other nodes hold every write."
+        )
+    store = SqliteLogStore(log_path)
+    log = store.load()
+    machine = open_machine(config, state_path)
+    log = _reconcile(store, log, machine, log_path, state_path)
+    return Opened(folder=folder, store=store, log=log, machine=machine, state_path=state_path)
+
+
+def _reconcile(
+    store: SqliteLogStore, log: StoredLog, machine: Machine, log_path: Path, state_path: Path
+) -> StoredLog:
+    index, term = machine.applied
+    last_index = log.base.index + len(log.entries)
+    if index < log.base.index:
+        raise StorageDamaged(
+            f"{state_path} holds entries up to {index}, but {log_path} begins after "
+            f"{log.base.index}: {state_path.name} was lost or replaced by an older copy. Move the "
+            f"data folder away and start this node empty: the others bring it up to date."
+        )
+    if index == log.base.index:
+        return log
+    if index <= last_index and log.entries[index - log.base.index - 1].term == term:
+        return log
+    # An install swapped state.db and was interrupted before the log was reset. What state.db
+    # holds is committed, so the log may begin there; what the log held beyond was not.
+    base = LogPosition(index, term)
+    store.reset(base)
+    return StoredLog(hard_state=log.hard_state, base=base, entries=[])

@@ -1,0 +1,70 @@
+"""What a node tells about itself."""
+
+from __future__ import annotations
+
+import os
+
+from raftzmq import __version__, limits
+from raftzmq.config import ClusterConfig
+from raftzmq.node.service import ClientService
+from raftzmq.replica.replica import Replica
+from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
+
+
+class StatusReport:
+    """Builds the NodeStatus of one node.
+
+    Args:
+        config: the cluster, for addresses.
+        replica: the replica reported on.
+        boot: boot id of this run.
+    """
+
+    def __init__(self, config: ClusterConfig, replica: Replica, boot: int) -> None:
+        self._config = config
+        self._replica = replica
+        self._boot = boot
+        self._pid = os.getpid()
+        self.service: ClientService | None = None
+        self.since_ms = 0
+
+    def key(self) -> tuple[object, ...]:
+        """What observers must hear of at once."""
+        raft = self._replica.raft
+        return raft.role, raft.term, raft.leader
+
+    def encoded(self) -> bytes:
+        """The packed NodeStatus."""
+        replica, raft = self._replica, self._replica.raft
+        leader = raft.leader
+        counters = self.service.counters if self.service is not None else None
+        peers = {}
+        if replica.is_leader:
+            peers = {
+                name: PeerStatus(match=view.match_index, flow=view.flow)
+                for name, view in raft.progress().items()
+            }
+        return encode_status(
+            NodeStatus(
+                node=raft.node,
+                cluster=self._config.cluster,
+                role=raft.role.value,
+                term=raft.term,
+                leader=leader or "",
+                leader_client_address=self._config.nodes[leader].client if leader else "",
+                commit_index=raft.commit_index,
+                applied_index=replica.applied_index,
+                last_index=raft.last_position.index,
+                first_index=raft.base.index + 1,
+                contact_age_ms=raft.leader_contact_ticks * limits.TICK_MS,
+                pid=self._pid,
+                boot=self._boot,
+                version=__version__,
+                reads=counters.reads if counters else 0,
+                writes=counters.writes if counters else 0,
+                fsyncs=replica.fsyncs,
+                peers=peers,
+                since_ms=self.since_ms,
+                dropped=dict(replica.dropped),
+            )
+        )
