@@ -1,0 +1,319 @@
+"""The face of the core: one method per input, one output, and what may be seen of the state.
+
+No rule is here but the one that comes before all others: what a message's term means
+(thesis 3.3).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from raftzmq.invariants import check
+from raftzmq.raft import (
+    election,
+    membership,
+    reads,
+    ready,
+    replication,
+    roles,
+    snapshots,
+    transfer,
+)
+from raftzmq.raft.log import Log
+from raftzmq.raft.messages import (
+    AppendRequest,
+    AppendResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    Message,
+    PreVoteRequest,
+    PreVoteResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+from raftzmq.raft.progress import ProgressView
+from raftzmq.raft.state import RaftConfig, RaftState, Reads, send
+from raftzmq.raft.types import (
+    Configuration,
+    Entry,
+    HardState,
+    LogPosition,
+    NodeId,
+    Ready,
+    Role,
+    Snapshot,
+)
+
+_HANDLERS: Final[dict[type[Message], Callable[[RaftState, Any], None]]] = {
+    PreVoteRequest: election.handle_pre_vote_request,
+    PreVoteResponse: election.handle_pre_vote_response,
+    VoteRequest: election.handle_vote_request,
+    VoteResponse: election.handle_vote_response,
+    AppendRequest: replication.handle_append,
+    AppendResponse: replication.handle_append_response,
+    HeartbeatRequest: replication.handle_heartbeat,
+    HeartbeatResponse: replication.handle_heartbeat_response,
+    ReadIndexRequest: reads.handle_request,
+    ReadIndexResponse: reads.handle_response,
+    TimeoutNow: election.handle_timeout_now,
+}
+
+
+class Raft:
+    """One node's part in the agreement; pure: same inputs, same outputs.
+
+    Args:
+        config: fixed for the life of this object.
+        hard_state: as it is on disk.
+        base: position just before the first entry on disk.
+        entries: the entries on disk, from ``base.index + 1`` on.
+        applied_index: what the state machine has applied already; an installed snapshot
+            counts, so the host ends a snapshot swap before it starts Raft.
+        rng: the only source of chance: timeouts and the salt of read contexts.
+
+    Raises:
+        InvariantBroken: log or applied_index contradict each other; the host compares them
+            first and reports a damaged store under its own name.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(
+        self,
+        config: RaftConfig,
+        *,
+        hard_state: HardState,
+        base: LogPosition,
+        entries: Sequence[Entry],
+        applied_index: int,
+        rng: random.Random,
+    ) -> None:
+        log = Log(base, entries)
+        last = log.last_position
+        check(applied_index <= last.index, "what is applied is in the log", applied=applied_index)
+        check(last.term <= hard_state.term, "no entry is of a later term than the current one")
+        check(
+            0 < config.heartbeat_ticks < config.election_ticks
+            and 0 < config.leader_lost_ticks_max <= config.election_ticks,
+            "heartbeats come more often than elections",
+        )
+        commit_index = max(base.index, applied_index)
+        self._state = RaftState(
+            config=config,
+            rng=rng,
+            log=log,
+            reads=Reads(context_salt=rng.getrandbits(31) << 32),
+            configuration=config.configuration,
+            members=frozenset(),
+            term=hard_state.term,
+            voted_for=hard_state.voted_for,
+            saved=hard_state,
+            commit_index=commit_index,
+            stable_index=last.index,
+            entries_given=last.index,
+            committed_given=commit_index,
+        )
+        membership.adopt(self._state, config.configuration)
+        roles.restart_timer(self._state)
+
+    # --- inputs -------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """One tick passed."""
+        state = self._state
+        state.now += 1
+        if state.role is Role.LEADER:
+            election.check_quorum(state)
+        if state.role is Role.LEADER:
+            transfer.tick(state)
+            replication.tick(state)
+        else:
+            election.tick(state)
+            if state.reads.asked:
+                reads.expire(state)
+
+    def step(self, message: Message) -> None:
+        """A message arrived, decoded and addressed to this node; from a peer, so never trusted
+        to be recent, in order, or single."""
+        state = self._state
+        check(message.receiver == state.node, "a message reaches its receiver", message=message)
+        if message.sender == state.node:
+            return
+        if message.term < state.term:
+            _answer_old_term(state, message)
+            return
+        if message.term > state.term and not isinstance(message, PreVoteRequest | PreVoteResponse):
+            if isinstance(message, VoteRequest) and election.is_disruptive(state, message):
+                return
+            leads = isinstance(message, AppendRequest | HeartbeatRequest)
+            leader = message.sender if leads else None
+            roles.become_follower(state, message.term, leader, "higher term")
+        _HANDLERS[type(message)](state, message)
+
+    def propose(self, data: bytes) -> LogPosition | None:
+        """Append a command; None when refused, see ``propose_refusal``. Not yet committed."""
+        return replication.propose(self._state, data)
+
+    def propose_refusal(self) -> str | None:
+        """Why ``propose`` would refuse now: "not_leader", "transfer", "overloaded", or None."""
+        return replication.propose_refusal(self._state)
+
+    def read_index(self, context: int) -> None:
+        """Ask what a linearizable read must wait for; a ReadState with ``context`` follows.
+
+        At a leader without own-term commit the answer waits for it; the caller bounds the wait.
+        """
+        reads.ask(self._state, context)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """The transport saw the connection to ``peer`` break."""
+        state = self._state
+        if state.role is Role.LEADER:
+            replication.lose_peer(state, peer)
+        elif state.role is Role.FOLLOWER and state.leader == peer:
+            roles.lose_leader(state)
+
+    def transfer_leadership(self, target: NodeId | None) -> bool:
+        """Hand leadership to a voter, None: to the most up-to-date one. False: not begun."""
+        return transfer.begin(self._state, target)
+
+    def install_snapshot(self, snapshot: Snapshot, sender: NodeId, term: int) -> bool:
+        """The host staged and verified a snapshot of the leader ``sender`` of ``term``.
+
+        Returns:
+            True: the next Ready says ``install``. False: it is of no use; drop the file.
+        """
+        return snapshots.install(self._state, snapshot, sender, term)
+
+    def snapshot_finished(self, peer: NodeId, *, installed: bool) -> None:
+        """The transfer of a snapshot to ``peer`` ended, well or not."""
+        snapshots.finished(self._state, peer, installed=installed)
+
+    def persisted(self, position: LogPosition) -> None:
+        """Everything up to ``position`` is on this node's disk."""
+        replication.persisted(self._state, position)
+
+    def compact(self, index: int) -> LogPosition:
+        """Forget entries up to ``index``, applied durably by the host; returns the new base."""
+        return snapshots.compact(self._state, index)
+
+    # --- output -------------------------------------------------------------------------------
+
+    def ready(self) -> Ready | None:
+        """What the host has to do now; None when there is nothing."""
+        return ready.collect(self._state)
+
+    # --- what may be seen ---------------------------------------------------------------------
+
+    @property
+    def node(self) -> NodeId:
+        """Name of this node."""
+        return self._state.config.node
+
+    @property
+    def role(self) -> Role:
+        """Role of this node."""
+        return self._state.role
+
+    @property
+    def term(self) -> int:
+        """Current term."""
+        return self._state.term
+
+    @property
+    def voted_for(self) -> NodeId | None:
+        """Whom this node voted for in the current term."""
+        return self._state.voted_for
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Leader of the current term as far as this node knows; itself included."""
+        return self._state.leader
+
+    @property
+    def commit_index(self) -> int:
+        """Index up to which the log is known to be committed."""
+        return self._state.commit_index
+
+    @property
+    def stable_index(self) -> int:
+        """Index up to which the log is known to be on this node's disk."""
+        return self._state.stable_index
+
+    @property
+    def last_position(self) -> LogPosition:
+        """End of the log."""
+        return self._state.log.last_position
+
+    @property
+    def base(self) -> LogPosition:
+        """Position just before the first entry that is held."""
+        return self._state.log.base
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of the entries held, overhead included."""
+        return self._state.log.size_bytes
+
+    @property
+    def configuration(self) -> Configuration:
+        """Configuration in force."""
+        return self._state.configuration
+
+    @property
+    def leader_contact_ticks(self) -> int:
+        """Ticks since a leader was heard from; 0 at the leader itself."""
+        state = self._state
+        return 0 if state.role is Role.LEADER else state.now - state.contact_tick
+
+    def has_leader_lease(self) -> bool:
+        """Whether this node has a live leader, itself included, and so refuses to vote."""
+        return roles.has_leader_lease(self._state)
+
+    def progress(self) -> dict[NodeId, ProgressView]:
+        """The leader's view of its peers; empty at other nodes."""
+        state = self._state
+        return {
+            peer: ProgressView(
+                progress.match_index,
+                progress.next_index,
+                progress.flow,
+                state.now - progress.contact_tick < state.config.election_ticks,
+            )
+            for peer, progress in state.progress.items()
+        }
+
+
+def _answer_old_term(state: RaftState, message: Message) -> None:
+    """Requests of an old term are told the current one; old responses mean nothing."""
+    match message:
+        case AppendRequest():
+            replication.refuse_append(state, message.sender)
+        case HeartbeatRequest():
+            send(
+                state,
+                HeartbeatResponse(
+                    sender=state.node, receiver=message.sender, term=state.term, round=0
+                ),
+            )
+        case VoteRequest():
+            send(
+                state,
+                VoteResponse(
+                    sender=state.node, receiver=message.sender, term=state.term, granted=False
+                ),
+            )
+        case PreVoteRequest():
+            election.handle_pre_vote_request(state, message)
+        case PreVoteResponse():
+            if not message.granted:
+                election.handle_pre_vote_response(state, message)
+        case ReadIndexRequest():
+            reads.refuse(state, message)
+        case _:
+            pass

@@ -1,0 +1,417 @@
+"""Log replication, both ends, and the one place where commit_index moves (thesis 3.5, 3.6).
+
+What the leader has to say is said in ``flush``, once per Ready, so that proposals made between
+two Readies share messages.
+"""
+
+from __future__ import annotations
+
+from raftzmq.invariants import check
+from raftzmq.raft import reads, roles, snapshots, transfer
+from raftzmq.raft.messages import (
+    AppendRequest,
+    AppendResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+)
+from raftzmq.raft.progress import Flow, Progress
+from raftzmq.raft.quorum import committed_index
+from raftzmq.raft.state import RaftState, note, send
+from raftzmq.raft.types import (
+    Entry,
+    EntryKind,
+    LogPosition,
+    LogTruncated,
+    NodeId,
+    ProgressChanged,
+    Role,
+)
+
+# --- the leader's own log ---------------------------------------------------------------------
+
+
+def start_term(state: RaftState) -> None:
+    """Append a no-op: only an entry of its own term tells a leader what is committed (6.4)."""
+    _append_own(state, EntryKind.NOOP, b"")
+
+
+def propose_refusal(state: RaftState) -> str | None:
+    """Why a proposal would be refused now: not_leader, transfer, overloaded; None: it is taken.
+
+    The bound on uncommitted bytes keeps a leader that is cut off from growing without end; it
+    may be passed by one proposal.
+    """
+    if state.role is not Role.LEADER:
+        return "not_leader"
+    if state.transfer is not None:
+        return "transfer"
+    uncommitted = state.log.bytes_between(state.commit_index, state.log.last_index)
+    if uncommitted >= state.config.uncommitted_bytes_max:
+        return "overloaded"
+    return None
+
+
+def propose(state: RaftState, data: bytes) -> LogPosition | None:
+    """Append a command to the leader's log; None when refused, see ``propose_refusal``."""
+    if propose_refusal(state) is not None:
+        return None
+    return _append_own(state, EntryKind.COMMAND, data)
+
+
+def persisted(state: RaftState, position: LogPosition) -> None:
+    """This node's disk holds everything up to ``position``; a leader now counts itself.
+
+    Ignored when the log holds another entry there by now.
+    """
+    if state.log.term_at(position.index) != position.term:
+        return
+    if position.index > state.stable_index:
+        state.stable_index = position.index
+        if state.role is Role.LEADER:
+            _count_commit(state)
+
+
+# --- the leader and its peers -----------------------------------------------------------------
+
+
+def tick(state: RaftState) -> None:
+    """Heartbeats, at their interval."""
+    state.heartbeat_elapsed += 1
+    if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
+        broadcast_heartbeat(state)
+
+
+def broadcast_heartbeat(state: RaftState) -> None:
+    """Tell every peer that the leader lives, and the current ReadIndex round.
+
+    commit_index is cut to what the peer is known to hold: beyond it, its log is unverified.
+    """
+    state.heartbeat_elapsed = 0
+    for peer, progress in state.progress.items():
+        send(
+            state,
+            HeartbeatRequest(
+                sender=state.node,
+                receiver=peer,
+                term=state.term,
+                commit_index=min(progress.match_index, state.commit_index),
+                round=state.reads.round,
+            ),
+        )
+
+
+def flush(state: RaftState) -> None:
+    """Send each peer what it may be sent now."""
+    if not state.replicate_due:
+        return
+    state.replicate_due = False
+    for peer, progress in state.progress.items():
+        _send_due(state, peer, progress)
+
+
+def handle_append_response(state: RaftState, message: AppendResponse) -> None:
+    """A peer accepted or rejected an append."""
+    progress = state.progress.get(message.sender)
+    if progress is None or message.match_index > state.log.last_index:
+        return
+    progress.contact_tick = state.now
+    if message.accepted:
+        _accepted(state, message.sender, progress, message.match_index)
+    elif progress.flow is not Flow.SNAPSHOT:
+        _rejected(state, message, progress)
+
+
+def handle_heartbeat_response(state: RaftState, message: HeartbeatResponse) -> None:
+    """A peer lives: end a pause, look after acknowledgements that do not come, count rounds."""
+    progress = state.progress.get(message.sender)
+    if progress is None:
+        return
+    progress.contact_tick = state.now
+    if progress.flow is Flow.PROBE:
+        progress.paused = False
+        state.replicate_due = True
+    elif progress.flow is Flow.REPLICATE and progress.match_index < state.log.last_index:
+        if progress.match_index == progress.heartbeat_match:
+            progress.nudge = True
+            state.replicate_due = True
+        progress.heartbeat_match = progress.match_index
+    reads.handle_heartbeat_response(state, message)
+    transfer.advance(state, message.sender)
+
+
+def lose_peer(state: RaftState, peer: NodeId) -> None:
+    """The connection to a peer broke: what is in flight is lost, so probe when it answers."""
+    progress = state.progress.get(peer)
+    if progress is not None:
+        probe(state, peer, progress, progress.match_index + 1, paused=True)
+
+
+def probe(
+    state: RaftState, peer: NodeId, progress: Progress, next_index: int, *, paused: bool = False
+) -> None:
+    """Put a peer into PROBE; it is told by an append at ``next_index - 1`` what to answer."""
+    before = progress.flow
+    progress.probe(next_index, paused=paused)
+    state.replicate_due = True
+    if before is not Flow.PROBE:
+        note_progress(state, peer, progress)
+
+
+def note_progress(state: RaftState, peer: NodeId, progress: Progress) -> None:
+    """Tell the host that the flow to a peer changed."""
+    note(
+        state,
+        ProgressChanged(
+            peer=peer,
+            flow=progress.flow.value,
+            match_index=progress.match_index,
+            next_index=progress.next_index,
+        ),
+    )
+
+
+def _append_own(state: RaftState, kind: EntryKind, data: bytes) -> LogPosition:
+    index = state.log.last_index + 1
+    state.log.append((Entry(index, state.term, kind, data),))
+    state.replicate_due = True
+    return LogPosition(index, state.term)
+
+
+def _send_due(state: RaftState, peer: NodeId, progress: Progress) -> None:
+    if progress.flow is Flow.PROBE:
+        if not progress.paused:
+            _send_append(state, peer, progress, state.config.append_bytes_max)
+        return
+    if progress.flow is Flow.SNAPSHOT:
+        return
+    while progress.next_index <= state.log.last_index and progress.flow is Flow.REPLICATE:
+        room = state.config.inflight_bytes_max - progress.inflight_bytes
+        if len(progress.inflight) >= state.config.inflight_messages_max or room <= 0:
+            break
+        if not _send_append(state, peer, progress, min(room, state.config.append_bytes_max)):
+            break
+    if progress.flow is Flow.REPLICATE and (
+        progress.nudge or progress.commit_sent < state.commit_index
+    ):
+        _send_append(state, peer, progress, 0)
+
+
+def _send_append(state: RaftState, peer: NodeId, progress: Progress, bytes_max: int) -> bool:
+    """Send one append; with ``bytes_max`` 0 an empty one. False: nothing could be sent."""
+    log = state.log
+    prev_index = progress.next_index - 1
+    prev_term = log.term_at(prev_index)
+    if prev_term is None:
+        snapshots.want(state, peer, progress)
+        return False
+    entries: tuple[Entry, ...] = ()
+    size_bytes = 0
+    last_index = prev_index
+    if bytes_max > 0:
+        entries = log.chunk(prev_index + 1, bytes_max)
+        last_index = prev_index + len(entries)
+        size_bytes = log.bytes_between(prev_index, last_index)
+        if size_bytes > bytes_max and progress.inflight:
+            # An entry larger than the room left travels alone, once the window is empty.
+            return False
+    send(
+        state,
+        AppendRequest(
+            sender=state.node,
+            receiver=peer,
+            term=state.term,
+            prev_index=prev_index,
+            prev_term=prev_term,
+            commit_index=state.commit_index,
+            entries=entries,
+        ),
+    )
+    progress.nudge = False
+    progress.commit_sent = state.commit_index
+    if entries or progress.flow is Flow.PROBE:
+        progress.sent(last_index, size_bytes)
+    return True
+
+
+def _accepted(state: RaftState, peer: NodeId, progress: Progress, match_index: int) -> None:
+    is_news = progress.accepted(match_index)
+    if progress.flow is Flow.PROBE or (
+        progress.flow is Flow.SNAPSHOT and progress.match_index >= state.log.base.index
+    ):
+        progress.replicate()
+        note_progress(state, peer, progress)
+    state.replicate_due = True
+    if is_news:
+        if match_index > state.commit_index:
+            _count_commit(state)
+        transfer.advance(state, peer)
+
+
+def _rejected(state: RaftState, message: AppendResponse, progress: Progress) -> None:
+    if progress.is_stale_rejection(message.rejected_index):
+        return
+    hint_index = min(message.hint_index, state.log.last_index)
+    agreed = state.log.last_at_most(hint_index, message.hint_term)
+    if agreed is None:
+        # Where the logs part lies before the base: only a snapshot helps.
+        agreed = min(hint_index, state.log.base.index - 1)
+    next_index = min(message.rejected_index, agreed + 1)
+    probe(state, message.sender, progress, next_index)
+
+
+def _count_commit(state: RaftState) -> None:
+    """Commit what a quorum holds durably, if it is of this term (thesis 3.6.2, figure 3.7).
+
+    An entry of an earlier term on a majority may still be overwritten; it is committed by
+    the first entry of this term that is committed after it.
+    """
+    match = {peer: progress.match_index for peer, progress in state.progress.items()}
+    match[state.node] = state.stable_index
+    index = committed_index(state.configuration, match)
+    if index > state.commit_index and state.log.term_at(index) == state.term:
+        commit_to(state, index)
+        state.replicate_due = True
+        reads.commit_advanced(state)
+
+
+# --- the follower -----------------------------------------------------------------------------
+
+
+def commit_to(state: RaftState, index: int) -> None:
+    """Raise commit_index to ``index``; it never falls.
+
+    Raises:
+        InvariantBroken: the log does not reach ``index``: it has lost what it acknowledged.
+    """
+    if index <= state.commit_index:
+        return
+    check(
+        index <= state.log.last_index,
+        "what is committed is in the log",
+        commit_index=index,
+        last_index=state.log.last_index,
+    )
+    state.commit_index = index
+
+
+def handle_append(state: RaftState, message: AppendRequest) -> None:
+    """Take over the leader's entries where the logs agree before them (thesis 3.5)."""
+    if state.role is Role.LEADER:
+        return
+    roles.hear_leader(state, message.sender)
+    log = state.log
+    prev_index, entries = message.prev_index, message.entries
+    last_new = prev_index + len(entries)
+    if prev_index < log.base.index:
+        # The snapshot covers the beginning, which therefore agrees (thesis 5.1).
+        entries = entries[log.base.index - prev_index :]
+    elif log.term_at(prev_index) != message.prev_term:
+        _reject(state, message)
+        return
+    _take_over(state, entries)
+    # Not up to the last index: what follows the entries of this message may be an unverified
+    # tail of an earlier term (thesis figure 3.1).
+    commit_to(state, min(message.commit_index, last_new))
+    acknowledge(state, message.sender, max(last_new, state.commit_index))
+
+
+def handle_heartbeat(state: RaftState, message: HeartbeatRequest) -> None:
+    """The leader lives; its commit_index is within what this node acknowledged to it."""
+    if state.role is Role.LEADER:
+        return
+    roles.hear_leader(state, message.sender)
+    commit_to(state, message.commit_index)
+    send(
+        state,
+        HeartbeatResponse(
+            sender=state.node, receiver=message.sender, term=state.term, round=message.round
+        ),
+    )
+
+
+def acknowledge(state: RaftState, leader: NodeId, match_index: int) -> None:
+    """Tell the leader what this log shares with its own; leaves once that is on disk."""
+    send(
+        state,
+        AppendResponse(
+            sender=state.node,
+            receiver=leader,
+            term=state.term,
+            accepted=True,
+            match_index=match_index,
+            rejected_index=0,
+            hint_index=0,
+            hint_term=0,
+        ),
+    )
+
+
+def refuse_append(state: RaftState, leader: NodeId) -> None:
+    """Answer a leader of an old term, so that it learns of this one (thesis 3.3)."""
+    send(
+        state,
+        AppendResponse(
+            sender=state.node,
+            receiver=leader,
+            term=state.term,
+            accepted=False,
+            match_index=0,
+            rejected_index=0,
+            hint_index=0,
+            hint_term=0,
+        ),
+    )
+
+
+def _reject(state: RaftState, message: AppendRequest) -> None:
+    log = state.log
+    check(
+        message.prev_index > state.commit_index,
+        "a leader holds every committed entry",
+        prev_index=message.prev_index,
+        prev_term=message.prev_term,
+        commit_index=state.commit_index,
+    )
+    hint = log.last_at_most(message.prev_index, message.prev_term)
+    hint_index = max(state.commit_index, hint or 0)
+    send(
+        state,
+        AppendResponse(
+            sender=state.node,
+            receiver=message.sender,
+            term=state.term,
+            accepted=False,
+            match_index=0,
+            rejected_index=message.prev_index,
+            hint_index=hint_index,
+            hint_term=log.term_at(hint_index) or 0,
+        ),
+    )
+
+
+def _take_over(state: RaftState, entries: tuple[Entry, ...]) -> None:
+    """Append what is new. Only a conflict removes anything: a doubled or late append that is
+    shorter than the log must not cut what was acknowledged since (thesis 3.5)."""
+    log = state.log
+    last_index = log.last_index
+    for place, entry in enumerate(entries):
+        if entry.index > last_index:
+            log.append(entries[place:])
+            return
+        if log.term_at(entry.index) != entry.term:
+            _truncate(state, entry.index)
+            log.append(entries[place:])
+            return
+
+
+def _truncate(state: RaftState, first: int) -> None:
+    check(
+        first > state.commit_index,
+        "a committed entry is never removed",
+        first=first,
+        commit_index=state.commit_index,
+    )
+    note(state, LogTruncated(index=first, term=state.log.term_at(first) or 0))
+    state.log.truncate(first)
+    state.stable_index = min(state.stable_index, first - 1)
+    state.entries_given = min(state.entries_given, first - 1)

@@ -1,0 +1,89 @@
+"""When a snapshot takes the place of log entries, at both ends (thesis 5).
+
+The bytes of a snapshot never pass through here: the host moves, stages and verifies the file.
+Here it is decided who needs one, and whether an arrived one still says anything new.
+"""
+
+from __future__ import annotations
+
+from raftzmq.invariants import check
+from raftzmq.raft import membership, replication, roles
+from raftzmq.raft.progress import Flow, Progress
+from raftzmq.raft.state import RaftState
+from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
+
+
+def want(state: RaftState, peer: NodeId, progress: Progress) -> None:
+    """The log no longer reaches back to what ``peer`` needs; tell the host once.
+
+    Only for a peer that was heard from: a snapshot is too dear to send into the void.
+    """
+    if state.now - progress.contact_tick >= state.config.election_ticks:
+        progress.paused = True
+        return
+    progress.snapshot()
+    state.snapshots_wanted.append(peer)
+    replication.note_progress(state, peer, progress)
+
+
+def finished(state: RaftState, peer: NodeId, *, installed: bool) -> None:
+    """The host's transfer to ``peer`` ended; probe what the peer holds now.
+
+    After a success the probe asks at the base, which the snapshot covers; after a failure it
+    waits for a sign of life first.
+    """
+    progress = state.progress.get(peer)
+    if progress is None or progress.flow is not Flow.SNAPSHOT:
+        return
+    if installed:
+        replication.probe(state, peer, progress, state.log.base.index + 1)
+    else:
+        replication.probe(state, peer, progress, progress.match_index + 1, paused=True)
+
+
+def install(state: RaftState, snapshot: Snapshot, sender: NodeId, term: int) -> bool:
+    """A staged snapshot of a leader of ``term``: take it as the log's base, if it is news.
+
+    Returns:
+        False when it is not: of an old term, or of what is committed here already; or when
+        the log holds its last entry, so that committing up to there does the same.
+    """
+    if term < state.term:
+        replication.refuse_append(state, sender)
+        return False
+    if term > state.term:
+        roles.become_follower(state, term, sender, "higher term in a snapshot")
+    if state.role is Role.LEADER:
+        return False
+    roles.hear_leader(state, sender)
+    if state.log.term_at(snapshot.index) == snapshot.term:
+        replication.commit_to(state, snapshot.index)
+    if snapshot.index <= state.commit_index:
+        replication.acknowledge(state, sender, state.commit_index)
+        return False
+    state.log.reset(LogPosition(snapshot.index, snapshot.term))
+    state.commit_index = snapshot.index
+    state.stable_index = snapshot.index
+    state.entries_given = snapshot.index
+    state.committed_given = snapshot.index
+    state.install = snapshot
+    membership.adopt(state, snapshot.configuration)
+    replication.acknowledge(state, sender, snapshot.index)
+    return True
+
+
+def compact(state: RaftState, index: int) -> LogPosition:
+    """Forget entries up to ``index``, which the host has applied durably; the new base.
+
+    Raises:
+        InvariantBroken: ``index`` was not handed out to be applied, or not to be written.
+    """
+    check(
+        index <= min(state.committed_given, state.entries_given),
+        "only applied entries are forgotten",
+        index=index,
+        committed_given=state.committed_given,
+    )
+    state.log.compact(index)
+    state.stable_index = max(state.stable_index, state.log.base.index)
+    return state.log.base
