@@ -39,7 +39,10 @@ pack: Final[Callable[[object], bytes]] = msgpack.packb
 
 
 def unpack_array(
-    data: bytes, shape: Callable[[list[Any]], Shaped], kind: type[Shaped], array_max: int
+    data: bytes | memoryview,
+    shape: Callable[[list[Any]], Shaped],
+    kind: type[Shaped],
+    array_max: int,
 ) -> Shaped:
     """Decode ``data``, one flat array, into what ``shape`` makes of it.
 
