@@ -185,6 +185,4 @@ class Applier:
         self._report(job, why)
 
     def _report(self, job: InstallJob, why: str | None) -> None:
-        self._post(
-            Installed(snapshot=job.snapshot, sender=job.sender, term=job.term, why=why)
-        )
+        self._post(Installed(snapshot=job.snapshot, sender=job.sender, term=job.term, why=why))

@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import zmq
 
-from raftzmq import limits
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, StorageFailed, UnsupportedVersion
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Outcome
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
 from raftzmq.node.service import ClientService
-from raftzmq.node.snapshots import NodeSnapshots, Taken, TakeFailed
+from raftzmq.node.snapshots import NodeSnapshots, TakeFailed, Taken
 from raftzmq.node.startup import Opened, open_machine
 from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
@@ -179,9 +178,7 @@ class Node:
                     self._check_ready()
                 if self._stop_requested:
                     stop_at_ms = stop_at_ms or self._begin_stop(now_ms)
-                    if now_ms >= stop_at_ms or not (
-                        self._replica.is_leader or self._service.busy
-                    ):
+                    if now_ms >= stop_at_ms or not (self._replica.is_leader or self._service.busy):
                         break
         finally:
             self._close()
@@ -314,5 +311,3 @@ class Node:
         self._workers.join()
         self._mail.close()
         self._replica.close()
-
-

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raftzmq.node.applier import Applier, InstallJob
 from raftzmq.node.gate import StateGate
-from raftzmq.replica.transfer import Partial, snapshot_of
+from raftzmq.replica.transfer import Partial
 from raftzmq.statemachine.snapshot import take
 from raftzmq.storage.snapshot_file import IncomingSnapshot
 from raftzmq.wire.transfer import SnapshotOffer
@@ -98,7 +98,7 @@ class NodeSnapshots:
         assert self._applier is not None
         self._applier.install(
             InstallJob(
-                snapshot=snapshot_of(offer),
+                snapshot=offer.snapshot(),
                 sender=offer.sender,
                 term=offer.term,
                 swap=partial.install,

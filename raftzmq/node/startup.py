@@ -12,6 +12,7 @@ from pathlib import Path
 from raftzmq.config import ClusterConfig, NodeConfig
 from raftzmq.errors import StorageDamaged
 from raftzmq.raft.types import LogPosition
+from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
 from raftzmq.storage.contract import StoredLog
 from raftzmq.storage.folder import DataFolder
@@ -38,10 +39,12 @@ def open_machine(config: ClusterConfig, path: Path) -> Machine:
     bounds = config.limits
     return Machine(
         path,
-        write_steps_max=bounds.write_steps_max,
-        result_bytes_max=bounds.result_bytes_max,
-        ledger_ms=bounds.ledger_ms,
-        ledger_bytes_max=bounds.ledger_bytes_max,
+        ApplyLimits(
+            steps_max=bounds.write_steps_max,
+            result_bytes_max=bounds.result_bytes_max,
+            ledger_ms=bounds.ledger_ms,
+            ledger_bytes_max=bounds.ledger_bytes_max,
+        ),
     )
 
 

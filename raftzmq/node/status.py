@@ -41,7 +41,7 @@ class StatusReport:
         peers = {}
         if replica.is_leader:
             peers = {
-                name: PeerStatus(match=view.match_index, flow=view.flow)
+                name: PeerStatus(match=view.match_index, flow=view.flow.value)
                 for name, view in raft.progress().items()
             }
         return encode_status(

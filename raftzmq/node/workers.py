@@ -159,4 +159,3 @@ def _one(reader: Reader, payload: bytes, limit_ms: int, fast: bool) -> tuple[int
     except RequestError as error:
         return error.code, encode_error(error.message, error.detail)
     return reply.code, reply.body
-

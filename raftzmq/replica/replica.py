@@ -13,11 +13,17 @@ from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
 from raftzmq.replica.compaction import LogSize
 from raftzmq.replica.persist import Round, carry_out
-from raftzmq.replica.transfer import Source, TransferMessage, Transfers
+from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.peer import Envelope, decode_peer, encode_peer
-from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
+from raftzmq.wire.transfer import (
+    SnapshotChunk,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPull,
+    TransferMessage,
+)
 
 
 class Replica:

@@ -11,16 +11,20 @@ Taking a snapshot and swapping it in are the host's: see ``SnapshotHost``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 from zlib import crc32
 
 from raftzmq import limits
 from raftzmq.errors import StorageDamaged
 from raftzmq.raft.raft import Raft
-from raftzmq.raft.types import Configuration, NodeId, Role, Snapshot
-from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
-
-TransferMessage: TypeAlias = SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone
+from raftzmq.raft.types import NodeId, Role
+from raftzmq.wire.transfer import (
+    SnapshotChunk,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPull,
+    TransferMessage,
+)
 
 REPEAT_TICKS = 50
 """Without progress for so long, the offer or the pull is sent again."""
@@ -294,17 +298,3 @@ class Transfers:
             return []  # asked for again when the pull is repeated
         incoming.idle_ticks = 0
         return self._pull(incoming, raft)
-
-
-def snapshot_of(offer: SnapshotOffer) -> Snapshot:
-    """The snapshot that an offer names."""
-    return Snapshot(
-        index=offer.index,
-        term=offer.snapshot_term,
-        configuration=Configuration(
-            voters=frozenset(offer.voters),
-            outgoing=frozenset(offer.outgoing),
-            learners=frozenset(offer.learners),
-        ),
-    )
-

@@ -51,6 +51,8 @@ class NodeStatus:
         writes: written requests applied since the start.
         peers: name -> how the leader sees it; empty on others.
         since_ms: how long the role has been held.
+        fsyncs: transactions that made raft.db durable since the start.
+        dropped: cause -> messages of peers that were dropped for it.
     """
 
     node: str
@@ -71,6 +73,8 @@ class NodeStatus:
     writes: int
     peers: dict[str, PeerStatus] = field(default_factory=dict)
     since_ms: int = 0
+    fsyncs: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 _TYPES: Final[dict[str, type]] = {
@@ -99,6 +103,9 @@ def decode_status(body: bytes) -> NodeStatus:
             raise DecodeError(f"status field {name} is missing or wrong")
         known[name] = value
     known["peers"] = {name: _peer(name, value) for name, value in known["peers"].items()}
+    dropped: dict[Any, Any] = known["dropped"]
+    if not all(type(key) is str and type(count) is int for key, count in dropped.items()):
+        raise DecodeError("status field dropped is not cause and count")
     return NodeStatus(**known)
 
 

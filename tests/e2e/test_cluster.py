@@ -71,21 +71,17 @@ def test_all_killed_at_once_lose_nothing_acknowledged(make_cluster: MakeCluster)
 
 
 def test_node_beyond_compaction_is_brought_up_by_snapshot(make_cluster: MakeCluster) -> None:
-    cluster, leader = started(
-        make_cluster, limits="log_bytes_max = 65536\nlog_keep_bytes = 1024"
-    )
+    cluster, leader = started(make_cluster, limits="log_bytes_max = 65536\nlog_keep_bytes = 1024")
     behind = next(name for name in cluster.names if name != leader)
     cluster.kill(behind)
-    for first in range(0, 24):
-        rows = f"WITH RECURSIVE n(i) AS (SELECT {first * 10} UNION ALL SELECT i + 1 FROM n LIMIT 10)"
-        filler = "x" * 1_000_000
-        code, _, body = cluster.write(
-            f"{rows} INSERT INTO t (id, v) SELECT i, '{filler}' FROM n"
+    for first in range(24):
+        rows = (
+            f"WITH RECURSIVE n(i) AS (SELECT {first * 10} UNION ALL SELECT i + 1 FROM n LIMIT 10)"
         )
+        filler = "x" * 1_000_000
+        code, _, body = cluster.write(f"{rows} INSERT INTO t (id, v) SELECT i, '{filler}' FROM n")
         assert code == 0, body
-    wait_for(
-        lambda: (state := cluster.status(leader)) and state["first_index"] > 5, "compaction"
-    )
+    wait_for(lambda: (state := cluster.status(leader)) and state["first_index"] > 5, "compaction")
     cluster.start(behind)
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1

@@ -76,9 +76,7 @@ def test_leader_sends_before_its_own_disk_and_counts_itself_after() -> None:
 
 
 def test_failed_fsync_sends_nothing_that_depended_on_it() -> None:
-    world = Recorder(
-        Ready(entries=(ENTRY,), messages_after_persist=(VOTE,)), disk_fails=True
-    )
+    world = Recorder(Ready(entries=(ENTRY,), messages_after_persist=(VOTE,)), disk_fails=True)
     with pytest.raises(StorageFailed):
         world.run()
     assert world.events == []
