@@ -159,9 +159,11 @@ class Cluster:
         """The leader of the highest term among the running nodes that answer."""
         best: tuple[int, str] | None = None
         for name in among or self.names:
-            if name in self.processes and (status := self.status(name)):
-                if status["role"] == "leader" and (best is None or status["term"] > best[0]):
-                    best = (status["term"], name)
+            status = self.status(name) if name in self.processes else None
+            if status is None or status["role"] != "leader":
+                continue
+            if best is None or status["term"] > best[0]:
+                best = (status["term"], name)
         return best[1] if best else None
 
     def wait_for_leader(self, *among: str) -> str:
