@@ -1,0 +1,37 @@
+"""What the exit code of `raftzmq` tells a script.
+
+0   done
+1   something else failed; the message says what
+2   wrong use of the command line
+3   NOT_EXECUTED: it did not happen and will not; run it again
+4   REJECTED: the request is wrong; running it again is useless
+5   UNKNOWN: it may have happened
+70  broken invariant in a node: please report it
+73  the data folder is in use by another process
+78  nodes.toml is wrong
+79  the data folder belongs to another node or cluster
+80  an address is in use
+81  a file in the data folder is damaged
+82  writing or syncing a file failed
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftzmq.errors import Outcome, RequestError
+
+FAILED: Final = 1
+USAGE: Final = 2
+
+_BY_OUTCOME: Final = {Outcome.NOT_EXECUTED: 3, Outcome.REJECTED: 4, Outcome.UNKNOWN: 5}
+
+
+def of_request(error: RequestError) -> int:
+    """The exit code for a failed request."""
+    return _BY_OUTCOME[error.outcome]
+
+
+def explained(error: RequestError) -> str:
+    """The message for a failed request: what happened and what that means for the database."""
+    return f"{error.outcome.name} ({type(error).__name__}): {error.message}"
