@@ -1,0 +1,181 @@
+"""Thousands of random events per seed, with every safety property checked after each of them.
+
+Loss, duplication, reordering, partitions, crashes between any two effects, compaction and
+snapshots, proposals, reads, transfers. Afterwards everything heals, and the cluster must agree.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from raftzmq.raft.types import Configuration, NodeId, Role
+from tests.raft.cluster import Cluster, Node, voters
+from tests.raft.safety import Safety
+
+EVENTS = int(os.environ.get("RAFTZMQ_RANDOM_EVENTS", "3000"))
+SEEDS = int(os.environ.get("RAFTZMQ_RANDOM_SEEDS", "4"))
+
+
+@dataclass
+class Coverage:
+    """A run in which nothing happened proves nothing."""
+
+    proposed: int = 0
+    crashes: int = 0
+    snapshots: int = 0
+    leaders: int = 0
+
+
+class Schedule:
+    """One seeded run."""
+
+    def __init__(self, configuration: Configuration, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.cluster = Cluster(
+            configuration,
+            rng=lambda name: random.Random(f"{seed}/{name}"),
+            watch=self._check,
+            election_ticks=10,
+            heartbeat_ticks=2,
+            append_bytes_max=200,
+            inflight_bytes_max=400,
+            inflight_messages_max=4,
+            uncommitted_bytes_max=2000,
+        )
+        self.safety = Safety(self.cluster)
+        self.coverage = Coverage()
+        self.cluster.start_all()
+        self.loss = self.rng.choice((0.0, 0.02, 0.2))
+
+    def run(self, events: int) -> None:
+        for _ in range(events):
+            self._event()
+        self._heal()
+
+    def _check(self, node: Node) -> None:
+        self.safety.check(node)
+
+    def _event(self) -> None:
+        cluster, rng = self.cluster, self.rng
+        node = rng.choice(list(cluster.nodes.values()))
+        name = node.name
+        if node.raft is None:
+            if rng.random() < 0.1:
+                cluster.restart(name)
+            self._deliver()
+            return
+        what = rng.random()
+        if what < 0.22:
+            cluster.tick(name)
+        elif what < 0.30:
+            if cluster.propose(name, rng.randbytes(rng.choice((1, 10, 300)))) is not None:
+                self.coverage.proposed += 1
+        elif what < 0.36:
+            context = cluster._contexts + 1
+            self.safety.read_began(name, context)
+            cluster.read(name)
+        elif what < 0.363:
+            cluster.crash(name)
+            self.coverage.crashes += 1
+            self.safety.check(node)
+            return
+        elif what < 0.368:
+            self._partition()
+        elif what < 0.372:
+            cluster.cuts.clear()
+        elif what < 0.376:
+            node.live.transfer_leadership(rng.choice([None, *cluster.nodes]))
+        elif what < 0.38:
+            node.live.peer_lost(rng.choice([*cluster.nodes]))
+        elif what < 0.39 and len(node.applied) > node.live.base.index:
+            cluster.compact(name, rng.randint(node.live.base.index, len(node.applied)))
+        else:
+            self._deliver()
+        if rng.random() < 0.6:
+            crash_at = rng.randint(1, 6) if rng.random() < 0.004 else None
+            self._flush(name, crash_at)
+
+    def _flush(self, name: NodeId, crash_at: int | None) -> None:
+        base = self.cluster.nodes[name].disk.base.index
+        self.cluster.flush(name, effects_max=crash_at)
+        node = self.cluster.nodes[name]
+        if node.raft is None:
+            self.coverage.crashes += 1
+        elif node.disk.base.index > base:
+            self.coverage.snapshots += 1
+        self.safety.check(node)
+
+    def _deliver(self) -> None:
+        cluster, rng = self.cluster, self.rng
+        for _ in range(rng.randint(1, 4)):
+            if not cluster.network:
+                return
+            # Mostly in order; now and then anything that is on its way, however old.
+            place = 0 if rng.random() < 0.8 else rng.randrange(len(cluster.network))
+            if rng.random() < self.loss:
+                cluster.drop(place)
+            else:
+                parcel = cluster.deliver(place, keep=rng.random() < 0.03)
+                if rng.random() < 0.8 and cluster.nodes[parcel.receiver].raft is not None:
+                    self._flush(parcel.receiver, None)
+        if len(cluster.network) > 300:
+            cluster.drop(rng.randrange(len(cluster.network)))
+
+    def _partition(self) -> None:
+        """Cut some links, each direction by itself."""
+        names = list(self.cluster.nodes)
+        for sender in names:
+            for receiver in names:
+                if self.rng.random() < 0.25:
+                    self.cluster.cuts.add((sender, receiver))
+
+    def _heal(self) -> None:
+        """Without faults one leader emerges, and all nodes come to hold the same."""
+        cluster = self.cluster
+        cluster.cuts.clear()
+        for node in cluster.nodes.values():
+            if node.raft is None:
+                cluster.restart(node.name)
+        for _ in range(200):
+            for name in cluster.nodes:
+                cluster.tick(name)
+            cluster.stabilize()
+        leader = cluster.leader()
+        assert leader is not None, "a leader emerges"
+        self.coverage.leaders = len(self.safety.leaders)
+        assert cluster.propose(leader.name, b"last") is not None
+        for _ in range(10):
+            cluster.stabilize()
+            for name in cluster.nodes:
+                cluster.tick(name)
+        for node in cluster.nodes.values():
+            assert node.applied == leader.applied, f"{node.name} catches up"
+            assert [role for role in (node.live.role,) if role is Role.LEADER] == (
+                [Role.LEADER] if node is leader else []
+            )
+        assert not self.safety.reads, "every read has an outcome"
+
+
+CONFIGURATIONS = {
+    "three": voters("n1", "n2", "n3"),
+    "five": voters("n1", "n2", "n3", "n4", "n5"),
+    "three+learner": voters("n1", "n2", "n3", learners=("n4",)),
+    "joint": Configuration(
+        voters=frozenset(("n1", "n2", "n3")), outgoing=frozenset(("n3", "n4", "n5"))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_safety_under_random_schedules(kind: str, seed: int) -> None:
+    schedule = Schedule(CONFIGURATIONS[kind], seed)
+    schedule.run(EVENTS)
+    coverage = schedule.coverage
+    assert coverage.leaders >= 1
+    assert coverage.proposed >= 5
+    assert schedule.safety.reads_done >= 5
