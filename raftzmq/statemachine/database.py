@@ -1,0 +1,104 @@
+"""Opening state.db: the settings on which equal results depend, and its tables.
+
+Each setting below may change the order of rows or the verdict on a statement. They are part
+of the format: the same on every replica, changed only with ``schema.FORMAT``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+
+from raftzmq.errors import StorageDamaged
+from raftzmq.statemachine import schema
+from raftzmq.statemachine.authorizer import OWN
+from raftzmq.statemachine.bounds import ApplyLimits
+from raftzmq.statemachine.outcomes import storage_failed
+
+_STATEMENT_CACHE: Final = 500
+_BUSY_MS: Final = 5_000
+_AUTOCHECKPOINT_PAGES: Final = 16_384
+"""Safety net of 64 MiB; ``Machine.checkpoint`` normally comes first."""
+_SETTINGS: Final = (
+    "PRAGMA page_size = 4096",
+    "PRAGMA encoding = 'UTF-8'",
+    "PRAGMA auto_vacuum = NONE",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}",
+    # The sorter spills by this size; rows with equal keys may come out in another order.
+    "PRAGMA cache_size = -65536",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+def open_writer(path: Path, vfs: str, bounds: ApplyLimits) -> apsw.Connection:
+    """Open state.db for its only writer, creating its tables when it is new.
+
+    Raises:
+        StorageDamaged: not a database, or not one of raftzmq, or of a newer format.
+        StorageFailed: the file cannot be opened or written.
+    """
+    try:
+        connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENT_CACHE)
+        connection.set_busy_timeout(_BUSY_MS)
+        for setting in _SETTINGS:
+            connection.execute(setting).fetchall()
+        _create_tables(connection, path)
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise damaged(path, str(error)) from error
+    except apsw.Error as error:
+        raise storage_failed(error) from error
+    configure(connection, bounds)
+    return connection
+
+
+def damaged(path: Path, why: str) -> StorageDamaged:
+    """The error for a state.db that cannot be trusted."""
+    return StorageDamaged(f"{path}: {why}; remove the file to have it rebuilt from the other nodes")
+
+
+def _create_tables(connection: apsw.Connection, path: Path) -> None:
+    objects = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]
+    ours = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE name = '_raftzmq_meta'"
+    ).fetchall()[0][0]
+    if ours:
+        return
+    if objects:
+        raise damaged(path, "holds tables, but none of raftzmq")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.CREATE:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def configure(connection: apsw.Connection, bounds: ApplyLimits) -> None:
+    """Set the limits and switches of a connection that runs users' SQL."""
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, bounds.value_bytes_max)
+    connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, bounds.value_bytes_max)
+    connection.limit(apsw.SQLITE_LIMIT_EXPR_DEPTH, bounds.expression_depth_max)
+    connection.limit(apsw.SQLITE_LIMIT_VARIABLE_NUMBER, bounds.parameters_max)
+    connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+    # No peeking at parameters: a plan made for another request's values would otherwise be
+    # used from the statement cache on one replica and made anew on another.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+
+
+def read_meta(connection: apsw.Connection, path: Path) -> tuple[int, int, int, int]:
+    """Applied index, applied term, replicated clock and low index of the ledger.
+
+    Raises:
+        StorageDamaged: the row is missing or of another format.
+    """
+    rows = connection.execute(schema.READ_META, prepare_flags=OWN).fetchall()
+    if len(rows) != 1:
+        raise damaged(path, "_raftzmq_meta has no row")
+    stored_format, index, term, clock_ms, low_index = rows[0]
+    if stored_format != schema.FORMAT:
+        raise damaged(path, f"format {stored_format}, this program knows {schema.FORMAT}")
+    return cast("tuple[int, int, int, int]", (index, term, clock_ms, low_index))

@@ -1,0 +1,355 @@
+"""The state machine: the only writer of state.db.
+
+Invariants:
+    * ``applied_index`` is committed in the same transaction as the effects of the entries up
+      to it, so after a crash the entries above it are applied again to the very content they
+      were applied to before.
+    * Effects and replies depend on content and entry alone: not on how entries are grouped in
+      transactions, on statement caches, on this machine's clock, or on a crash in between.
+    * A failure that belongs to this machine (disk, memory) never becomes a reply: it raises
+      StorageFailed, the transaction is rolled back, and the machine is dead.
+
+A group of entries normally is one transaction. It is repeated when a request destroyed it (its
+reply is then known and the request is left out), and split when an entry needs foreign keys
+off or an exact step count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+
+from raftzmq.errors import RaftzmqError, StorageFailed
+from raftzmq.invariants import InvariantBroken, check
+from raftzmq.statemachine import schema
+from raftzmq.statemachine.authorizer import OWN, Authorizer
+from raftzmq.statemachine.bounds import ApplyLimits
+from raftzmq.statemachine.command import Command, CommandError, CommandFlags, decode_command
+from raftzmq.statemachine.database import damaged, open_writer, read_meta
+from raftzmq.statemachine.determinism import ReplicatedClock, SeededRandom, require_utc
+from raftzmq.statemachine.ledger import Ledger
+from raftzmq.statemachine.outcomes import storage_failed
+from raftzmq.statemachine.reply import Reply
+from raftzmq.statemachine.statements import (
+    Executor,
+    Interrupted,
+    StepsSuspected,
+    TransactionLost,
+)
+
+
+class ApplyInterrupted(RaftzmqError):
+    """``Machine.interrupt`` was called; nothing of the interrupted transaction is applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A committed entry; ``data`` is a command of ``command.py``, or empty: nothing to do."""
+
+    index: int
+    term: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryResult:
+    """Replies of one entry, in the order of its requests."""
+
+    index: int
+    term: int
+    replies: list[Reply]
+
+
+_Work: TypeAlias = "tuple[LogEntry, Command | None]"
+_Place: TypeAlias = "tuple[int, int]"
+"""Index of an entry and position of a request in it."""
+
+
+class Machine:
+    """state.db and everything needed to apply entries to it.
+
+    One thread calls everything but ``interrupt``.
+
+    Args:
+        path: of state.db; created when missing.
+        bounds: limits that decide outcomes; equal on every replica.
+        vfs: name of the SQLite VFS that does the file work; empty for the default.
+
+    Raises:
+        ConfigError: the process does not run in UTC.
+        StorageDamaged: the file is not a sound state.db.
+        StorageFailed: the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path, bounds: ApplyLimits | None = None, *, vfs: str = "") -> None:
+        self._path = path
+        self._bounds = bounds or ApplyLimits()
+        self._clock = ReplicatedClock(f"raftzmq-clock-{id(self):x}", vfs)
+        self._random = SeededRandom()
+        self._stop = False
+        self._dead = ""
+        self._ledger = Ledger(self._bounds.ledger_ms, self._bounds.ledger_bytes_max)
+        try:
+            self._open(exact=False)
+            require_utc(self._connection)
+            self._applied = self._load()
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def applied(self) -> tuple[int, int]:
+        """Index and term of the last entry whose effects are committed in state.db."""
+        return self._applied
+
+    @property
+    def clock_ms(self) -> int:
+        """The replicated clock after the last applied entry."""
+        return self._clock.ms
+
+    def apply(self, entries: Sequence[LogEntry]) -> list[EntryResult]:
+        """Apply committed entries that follow the applied index without a gap.
+
+        Returns:
+            One result per entry. The effects are committed, not yet safe from a power cut:
+            see ``checkpoint``.
+
+        Raises:
+            ApplyInterrupted: see ``interrupt``. Transactions completed before it stay.
+            InvariantBroken: a gap in the indexes, or bytes that are no command.
+            StorageFailed: the disk failed; every later call raises it again.
+        """
+        self._require_alive()
+        work = self._decode(entries)
+        results: list[EntryResult] = []
+        exact: set[int] = set()
+        while len(results) < len(work):
+            group = _next_group(work, len(results), exact)
+            try:
+                results += self._settle(group, exact=group[0][0].index in exact)
+            except _NeedsExactCount as suspect:
+                exact.add(suspect.index)
+            except StorageFailed as error:
+                self._dead = str(error)
+                raise
+        return results
+
+    def checkpoint(self) -> int:
+        """Make all applied entries safe from a power cut, and move them out of the WAL.
+
+        Durable means: after a power cut SQLite recovers a state at or above the returned
+        index. Two steps, since neither gives both:
+
+        1. One commit with ``synchronous=FULL``. In WAL mode FULL adds a sync of the WAL after
+           each transaction (https://sqlite.org/pragma.html#pragma_synchronous); the sync
+           covers the whole file, hence every earlier commit. From here on all is durable.
+        2. A PASSIVE checkpoint copies what it can into the database file and waits for
+           nobody. It syncs the WAL before and, only if *all* frames were copied, the database
+           file after (https://sqlite.org/c3ref/wal_checkpoint_v2.html). A reader on an old
+           snapshot may stop it half way, so by itself it promises nothing.
+
+        Returns:
+            The applied index that is now durable; the log may be compacted up to it.
+
+        Raises:
+            StorageFailed: the disk failed; every later call raises it again.
+        """
+        self._require_alive()
+        connection = self._connection
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            self._executor.own(schema.WRITE_DURABLE)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            # Another connection checkpoints; step 1 is done, which is what counts.
+            pass
+        except (apsw.Error, StorageFailed) as error:
+            failed = error if isinstance(error, StorageFailed) else storage_failed(error)
+            self._dead = str(failed)
+            raise failed from error
+        return self._applied[0]
+
+    def interrupt(self) -> None:
+        """Make ``apply`` give up soon, now and from now on; callable from any thread."""
+        self._stop = True
+
+    def close(self) -> None:
+        """Close the file; idempotent. What was not checkpointed is applied again if lost."""
+        self._dead = self._dead or "state.db is closed"
+        self._release()
+
+    def _open(self, *, exact: bool) -> None:
+        self._connection = open_writer(self._path, self._clock.name, self._bounds)
+        self._random.install(self._connection)
+        self._authorizer = Authorizer(reader=False)
+        self._connection.authorizer = self._authorizer
+        self._executor = Executor(
+            self._connection,
+            self._authorizer,
+            self._bounds,
+            exact=exact,
+            stopping=self._is_stopping,
+        )
+        self._meta = self._connection.cursor()
+
+    def _reopen(self, *, exact: bool) -> None:
+        self._connection.close(True)
+        self._open(exact=exact)
+
+    def _load(self) -> tuple[int, int]:
+        try:
+            index, term, self._clock.ms, low_index = read_meta(self._connection, self._path)
+            self._ledger.load(self._connection, low_index)
+        except apsw.Error as error:
+            raise damaged(self._path, str(error)) from error
+        return index, term
+
+    def _release(self) -> None:
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close(True)
+        self._clock.unregister()
+
+    def _is_stopping(self) -> bool:
+        return self._stop
+
+    def _require_alive(self) -> None:
+        if self._dead:
+            raise StorageFailed(self._dead)
+
+    def _decode(self, entries: Sequence[LogEntry]) -> list[_Work]:
+        work: list[_Work] = []
+        for expected, entry in enumerate(entries, self._applied[0] + 1):
+            check(
+                entry.index == expected,
+                "entries are applied in order, each once",
+                expected=expected,
+                got=entry.index,
+            )
+            try:
+                work.append((entry, decode_command(entry.data) if entry.data else None))
+            except CommandError as error:
+                raise InvariantBroken(
+                    f"committed entry {entry.index} is not a command: {error}"
+                ) from error
+        return work
+
+    def _settle(self, group: Sequence[_Work], *, exact: bool) -> list[EntryResult]:
+        """Commit ``group``, repeating it without the requests that destroy transactions."""
+        known: dict[_Place, Reply] = {}
+        foreign_keys = not (group[0][1] and group[0][1].flags & CommandFlags.NO_FOREIGN_KEYS)
+        try:
+            while True:
+                if exact:
+                    self._reopen(exact=True)
+                if not foreign_keys:
+                    self._connection.execute("PRAGMA foreign_keys = OFF", can_cache=False)
+                try:
+                    return self._transaction(group, known)
+                except _Lost as lost:
+                    known[lost.place] = lost.reply
+        finally:
+            if exact:
+                self._reopen(exact=False)
+            elif not foreign_keys:
+                self._connection.execute("PRAGMA foreign_keys = ON", can_cache=False)
+
+    def _transaction(self, group: Sequence[_Work], known: dict[_Place, Reply]) -> list[EntryResult]:
+        clock_before = self._clock.ms
+        own = self._executor.own
+        own("BEGIN IMMEDIATE")
+        try:
+            results = [self._entry(entry, command, known) for entry, command in group]
+            last = group[-1][0]
+            try:
+                self._ledger.write(self._meta)
+                self._meta.execute(
+                    schema.WRITE_META,
+                    (last.index, last.term, self._clock.ms, self._ledger.low_index),
+                    prepare_flags=OWN,
+                )
+            except apsw.Error as error:
+                raise storage_failed(error) from error
+            own("COMMIT")
+        except BaseException:
+            self._ledger.rolled_back()
+            self._clock.ms = clock_before
+            self._roll_back()
+            raise
+        self._ledger.committed()
+        self._applied = (last.index, last.term)
+        return results
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK", prepare_flags=OWN)
+        except apsw.Error as error:
+            raise storage_failed(error) from error
+
+    def _entry(
+        self, entry: LogEntry, command: Command | None, known: dict[_Place, Reply]
+    ) -> EntryResult:
+        if command is None:
+            return EntryResult(entry.index, entry.term, [])
+        # A new leader's clock may be behind; replicated time never goes back.
+        self._clock.ms = max(self._clock.ms, command.clock_ms)
+        seed = command.seed
+        ledger = self._ledger
+        restart = self._random.restart
+        run = self._executor.run
+        replies: list[Reply] = []
+        for position, (client, sequence, since, payload) in enumerate(command.requests):
+            reply = ledger.find(client, sequence, since) if client else None
+            if reply is None:
+                reply = known.get((entry.index, position)) if known else None
+                if reply is None:
+                    restart(seed, position)
+                    try:
+                        reply = run(payload)
+                    except TransactionLost as lost:
+                        raise _Lost((entry.index, position), lost.reply) from lost
+                    except StepsSuspected as suspected:
+                        raise _NeedsExactCount(entry.index) from suspected
+                    except Interrupted as interrupted:
+                        raise ApplyInterrupted("applying was interrupted") from interrupted
+                if client:
+                    ledger.record(client, sequence, reply)
+            replies.append(reply)
+        ledger.seal(entry.index, self._clock.ms)
+        return EntryResult(entry.index, entry.term, replies)
+
+
+class _Lost(Exception):
+    """A request destroyed the transaction; its reply is known."""
+
+    def __init__(self, place: _Place, reply: Reply) -> None:
+        super().__init__(place)
+        self.place = place
+        self.reply = reply
+
+
+class _NeedsExactCount(Exception):
+    """The entry at ``index`` must be applied alone, on a fresh connection."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+def _next_group(work: Sequence[_Work], start: int, exact: set[int]) -> Sequence[_Work]:
+    """The entries from ``start`` on that may share a transaction."""
+    end = start
+    for entry, command in work[start:]:
+        alone = entry.index in exact or (
+            command is not None and bool(command.flags & CommandFlags.NO_FOREIGN_KEYS)
+        )
+        if alone:
+            return work[start : max(end, start + 1)]
+        end += 1
+    return work[start:]

@@ -1,0 +1,242 @@
+"""Read-only connections: each runs queries for one thread, on snapshots of state.db.
+
+Readers use this machine's clock and chance; nothing they compute is replicated. Time is
+passed in as a function, so that the limits can be tested without waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+import apsw
+import msgpack
+
+from raftzmq import limits
+from raftzmq.errors import (
+    Deferred,
+    NotAQuery,
+    RequestError,
+    ShuttingDown,
+    StatementTimeout,
+    TooLarge,
+)
+from raftzmq.statemachine import schema
+from raftzmq.statemachine.authorizer import OWN, Authorizer
+from raftzmq.statemachine.bounds import ApplyLimits
+from raftzmq.statemachine.database import configure, damaged
+from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
+from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
+
+_STEPS_PER_CHECK: Final = 2_000
+"""About 20 microseconds between two looks at the clock."""
+_STATEMENT_CACHE: Final = 200
+_BUSY_MS: Final = 5_000
+
+
+class Reader:
+    """One read-only connection; one thread uses it, any thread may call ``interrupt``.
+
+    Args:
+        path: of state.db, which a Machine has created.
+        bounds: limits on statements, values and parameters.
+
+    Raises:
+        StorageDamaged: not a database.
+        StorageFailed: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, bounds: ApplyLimits | None = None) -> None:
+        self._bounds = bounds or ApplyLimits()
+        self._connection = open_reader(path)
+        configure(self._connection, self._bounds)
+        self._authorizer = Authorizer(reader=True)
+        self._connection.authorizer = self._authorizer
+        self._connection.set_progress_handler(self._on_progress, _STEPS_PER_CHECK)
+        self._own = self._connection.cursor()
+        self._pack = msgpack.Packer(autoreset=True).pack
+        self._applied = 0
+        self._shared = False
+        self._stop = False
+        self._monotonic: Callable[[], float] = float
+        self._stop_at = 0.0
+        self._late: RequestError | None = None
+
+    @property
+    def applied_index(self) -> int:
+        """Applied index of the snapshot that the last ``begin`` or ``run`` used."""
+        return self._applied
+
+    def begin(self) -> int:
+        """Open a snapshot that the following runs share; returns its applied index.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        self._open_snapshot()
+        self._shared = True
+        return self._applied
+
+    def end(self) -> None:
+        """Give the shared snapshot back; without one, nothing happens.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        self._shared = False
+        self._close_snapshot()
+
+    def run(
+        self,
+        payload: bytes,
+        *,
+        timeout_ms: int,
+        result_bytes_max: int = limits.RESULT_BYTES_MAX,
+        monotonic: Callable[[], float],
+        fast_only: bool = False,
+        fast_ms: int = limits.FAST_READ_MS,
+    ) -> Reply:
+        """Run the queries of one request, on one snapshot.
+
+        Args:
+            payload: msgpack of [[sql, parameters], ...].
+            timeout_ms: after this the request is answered StatementTimeout.
+            result_bytes_max: more than this is answered TooLarge.
+            monotonic: seconds on a clock that never goes back.
+            fast_only: answer Deferred after ``fast_ms`` instead.
+            fast_ms: milliseconds in a fast lane.
+
+        Returns:
+            The rows, or the error in the form of a reply.
+
+        Raises:
+            StorageFailed: the file cannot be read.
+        """
+        self._monotonic = monotonic
+        self._late = (
+            Deferred(f"the read takes more than {fast_ms} ms")
+            if fast_only and fast_ms < timeout_ms
+            else StatementTimeout(f"the read took more than {timeout_ms} ms")
+        )
+        allowed_ms = min(fast_ms, timeout_ms) if fast_only else timeout_ms
+        self._stop_at = monotonic() + allowed_ms / 1000
+        try:
+            statements = decode_payload(payload, self._bounds.statements_max)
+            if not self._shared:
+                self._open_snapshot()
+            return self._queries(statements, result_bytes_max)
+        except RequestError as error:
+            return refusal(error)
+        finally:
+            self._monotonic = float
+            self._stop_at = 0.0
+            if not self._shared:
+                self._close_snapshot()
+
+    def interrupt(self) -> None:
+        """Make the running and every later request end with ShuttingDown."""
+        self._stop = True
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        self._connection.close(True)
+
+    def _queries(self, statements: list[tuple[str, Parameters]], result_bytes_max: int) -> Reply:
+        results: list[list[Any]] = []
+        left = result_bytes_max
+        authorizer = self._authorizer
+        for sql, parameters in statements:
+            authorizer.refused = ""
+            authorizer.running = False
+            authorizer.asked = True
+            try:
+                columns, rows, left = self._query(sql, parameters, left)
+            except apsw.InterruptError as error:
+                raise self._why_interrupted() from error
+            except RESULT_ERRORS as error:
+                raise as_request_error(error, authorizer.refused) from error
+            finally:
+                authorizer.asked = False
+            results.append([0, 0, columns, rows])
+        body: bytes = self._pack(results)
+        return Reply(0, body)
+
+    def _query(
+        self, sql: str, parameters: Parameters, left: int
+    ) -> tuple[list[str] | None, list[Row] | None, int]:
+        columns: list[str] | None = None
+        rows: list[Row] = []
+        bytes_max = left
+
+        def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            nonlocal columns
+            if not cursor.has_vdbe:
+                return True
+            if not cursor.is_readonly:
+                raise NotAQuery("a read request contains a statement that writes")
+            columns = [column[0] for column in cursor.get_description()] or None
+            rows.clear()
+            self._authorizer.running = True
+            return True
+
+        cursor = self._connection.cursor()
+        cursor.exec_trace = begins
+        try:
+            for row in cursor.execute(sql, parameters):
+                left -= row_bytes(row)
+                if left < 0:
+                    raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")
+                rows.append(row)
+        finally:
+            cursor.close(True)
+        return columns, rows if columns else None, left
+
+    def _why_interrupted(self) -> RequestError:
+        if self._stop:
+            return ShuttingDown("the node is stopping")
+        return self._late or StatementTimeout("the read was interrupted")
+
+    def _on_progress(self) -> bool:
+        return self._stop or (self._stop_at > 0 and self._monotonic() > self._stop_at)
+
+    def _open_snapshot(self) -> None:
+        try:
+            self._own.execute("BEGIN", prepare_flags=OWN)
+            # A snapshot begins with the first read, not with BEGIN.
+            found = self._own.execute(schema.READ_APPLIED, prepare_flags=OWN).fetchall()
+        except apsw.InterruptError as error:
+            raise ShuttingDown("the node is stopping") from error
+        except apsw.Error as error:
+            raise storage_failed(error) from error
+        self._applied = cast(int, found[0][0])
+
+    def _close_snapshot(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._own.execute("COMMIT", prepare_flags=OWN)
+        except apsw.Error as error:
+            raise storage_failed(error) from error
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A read-only connection to state.db.
+
+    Raises:
+        StorageDamaged: not a database.
+        StorageFailed: the file cannot be opened.
+    """
+    try:
+        connection = apsw.Connection(
+            str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=_STATEMENT_CACHE
+        )
+        connection.set_busy_timeout(_BUSY_MS)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise damaged(path, str(error)) from error
+    except apsw.Error as error:
+        raise storage_failed(error) from error
+    return connection

@@ -1,0 +1,319 @@
+"""Running one request: a list of statements inside one savepoint, all or nothing.
+
+The same bytes on the same content give the same reply and the same effects, on whatever
+connection and in whatever transaction they run. What would leak from the request before
+(last_insert_rowid(), changes(), defer_foreign_keys) is reset; what would leak out of this one
+(deferred foreign keys, which SQLite checks at COMMIT only) is settled at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
+
+import apsw
+import msgpack
+
+from raftzmq.errors import (
+    ConstraintFailed,
+    MalformedRequest,
+    RequestError,
+    SqlError,
+    StatementTimeout,
+    TooLarge,
+)
+from raftzmq.statemachine import schema
+from raftzmq.statemachine.authorizer import OWN, Authorizer
+from raftzmq.statemachine.bounds import ApplyLimits
+from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
+from raftzmq.statemachine.reply import Reply, refusal
+
+Parameters: TypeAlias = "list[apsw.SQLiteValue] | dict[str, apsw.SQLiteValue] | None"
+Statements: TypeAlias = "list[tuple[str, Parameters]]"
+Row: TypeAlias = "tuple[apsw.SQLiteValue, ...]"
+Result: TypeAlias = "list[Any]"
+"""[changes, last_insert_rowid, columns | None, rows | None]"""
+
+STEPS_PER_CHECK: Final = 10_000
+"""How often SQLite asks whether to go on; about every 0.1 ms."""
+_ROWID_MAX: Final = (1 << 63) - 1
+_VALUE_BYTES: Final = 9
+"""What a number counts for in a result; no msgpack scalar is longer."""
+_PLAIN_CHANGE: Final = re.compile(r"\s*(?:insert|update|delete|replace)\b", re.IGNORECASE)
+_MAYBE_MORE: Final = re.compile(r";|returning", re.IGNORECASE)
+_CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)\b", re.IGNORECASE)
+_KINDS_MAX: Final = 2_000
+_KIND_SQL_LENGTH_MAX: Final = 4_096
+
+_OPEN: Final = "SAVEPOINT raftzmq_request"
+_KEEP: Final = "RELEASE raftzmq_request"
+_UNDO: Final = "ROLLBACK TO raftzmq_request"
+
+
+class TransactionLost(Exception):
+    """The statement's failure destroyed the surrounding transaction (OR ROLLBACK, interrupt).
+
+    The caller repeats the transaction without this request, whose reply is known now.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__("transaction lost")
+        self.reply = reply
+
+
+class StepsSuspected(Exception):
+    """The request may be over its step limit; only a fresh connection can count exactly."""
+
+
+class Interrupted(Exception):
+    """The host asked to stop; the transaction must be rolled back."""
+
+
+def decode_payload(payload: bytes, statements_max: int) -> Statements:
+    """Decode msgpack of [[sql, parameters], ...].
+
+    Parameter values are not looked at here: APSW refuses what is no SQLite value.
+
+    Raises:
+        MalformedRequest: wrong shape or type.
+        TooLarge: more than ``statements_max`` statements.
+    """
+    try:
+        statements = msgpack.unpackb(payload)
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedRequest(f"the payload is not msgpack: {error}") from error
+    if type(statements) is not list:
+        raise MalformedRequest("the payload is not a list of statements")
+    if len(statements) > statements_max:
+        raise TooLarge(f"{len(statements)} statements, at most {statements_max} are allowed")
+    for item in statements:
+        if type(item) is not list or len(item) != 2 or type(item[0]) is not str:
+            raise MalformedRequest("a statement is not [sql, parameters]")
+        if item[1] is not None and type(item[1]) is not list and type(item[1]) is not dict:
+            raise MalformedRequest("parameters are neither a list nor a map nor nil")
+    return cast(Statements, statements)
+
+
+class Executor:
+    """Runs requests on one writing connection.
+
+    Args:
+        connection: has a transaction open whenever ``run`` is called.
+        authorizer: the one installed on ``connection``.
+        bounds: limits of one request.
+        exact: count steps to the limit itself. Otherwise stop at half of it with
+            ``StepsSuspected``: SQLite's step counter starts wherever the last use of a cached
+            statement left it, so an exact verdict needs a connection without history.
+        stopping: asked now and then; True ends the work with ``Interrupted``.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        authorizer: Authorizer,
+        bounds: ApplyLimits,
+        *,
+        exact: bool,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._connection = connection
+        self._authorizer = authorizer
+        self._bounds = bounds
+        self._exact = exact
+        self._stopping = stopping
+        self._own = connection.cursor()
+        self._plain = connection.cursor()
+        self._steps = 0
+        self._steps_stop = bounds.steps_max if exact else bounds.steps_max // 2
+        self._rowid_end = False
+        self._changes_before = 0
+        self._kinds: dict[str, bool] = {}
+        self._pack = msgpack.Packer(autoreset=True).pack
+        connection.set_progress_handler(self._on_progress, STEPS_PER_CHECK)
+        connection.set_update_hook(self._on_row)
+        connection.create_scalar_function(
+            "total_changes", self._total_changes, 0, flags=apsw.SQLITE_INNOCUOUS
+        )
+
+    def run(self, payload: bytes) -> Reply:
+        """Carry out one request.
+
+        Raises:
+            TransactionLost: see there; the transaction is gone.
+            StepsSuspected: see there; the transaction must be rolled back.
+            Interrupted: the transaction must be rolled back.
+            StorageFailed: disk or memory failed.
+        """
+        try:
+            statements = decode_payload(payload, self._bounds.statements_max)
+        except RequestError as error:
+            return refusal(error)
+        if self._stopping():
+            raise Interrupted
+        connection = self._connection
+        authorizer = self._authorizer
+        self.own(_OPEN)
+        self.own(schema.NO_CHANGE)
+        connection.set_last_insert_rowid(0)
+        self._changes_before = connection.total_changes()
+        self._steps = 0
+        authorizer.asked = True
+        try:
+            results = self._statements(statements)
+            if self._rowid_end:
+                raise SqlError(_ROWID_MESSAGE)
+            if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+                raise ConstraintFailed("FOREIGN KEY constraint failed", _FOREIGN_KEY_CODE)
+        except RESULT_ERRORS as error:
+            authorizer.asked = False
+            return self._failed(error)
+        finally:
+            authorizer.asked = False
+        if authorizer.defers:
+            self._clear_deferral()
+        self.own(_KEEP)
+        return Reply(0, self._pack(results))
+
+    def own(self, sql: str, parameters: tuple[int, ...] | None = None) -> None:
+        """Run a statement of the host.
+
+        Raises:
+            StorageFailed: it did not succeed.
+        """
+        try:
+            self._own.execute(sql, parameters, prepare_flags=OWN)
+        except apsw.Error as error:
+            raise storage_failed(error) from error
+
+    def _statements(self, statements: Statements) -> list[Result]:
+        connection = self._connection
+        execute = self._plain.execute
+        authorizer = self._authorizer
+        results: list[Result] = []
+        rows_bytes = 0
+        for sql, parameters in statements:
+            before = connection.total_changes()
+            plain = self._kinds.get(sql)
+            if plain is None:
+                plain = self._classify(sql)
+            columns = rows = None
+            authorizer.sql = sql
+            authorizer.refused = ""
+            if plain:
+                authorizer.running = True
+                execute(sql, parameters)
+            else:
+                authorizer.running = False
+                columns, rows, rows_bytes = self._traced(sql, parameters, rows_bytes)
+            after = connection.total_changes()
+            changes = 0 if after == before else connection.changes()
+            results.append([changes, connection.last_insert_rowid(), columns, rows])
+        return results
+
+    def _classify(self, sql: str) -> bool:
+        """Whether ``sql`` is one change that returns no rows, for which no trace is needed."""
+        plain = bool(_PLAIN_CHANGE.match(sql)) and not _MAYBE_MORE.search(sql)
+        if len(sql) <= _KIND_SQL_LENGTH_MAX:
+            if len(self._kinds) >= _KINDS_MAX:
+                self._kinds.clear()
+            self._kinds[sql] = plain
+        return plain
+
+    def _traced(
+        self, sql: str, parameters: Parameters, rows_bytes: int
+    ) -> tuple[list[str] | None, list[Row] | None, int]:
+        """Run ``sql``, which may hold several statements; columns and rows are the last one's.
+
+        APSW calls the trace before each statement runs: the only moment at which the columns
+        of a statement without rows are known.
+        """
+        columns: list[str] | None = None
+        rows: list[Row] | None = None
+        begun = 0
+
+        def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            nonlocal columns, rows, begun
+            if not cursor.has_vdbe:
+                return True
+            begun += 1
+            if begun > 1 and parameters:
+                raise MalformedRequest("parameters need a text with a single statement")
+            if begun > self._bounds.statements_max:
+                raise TooLarge(f"more than {self._bounds.statements_max} statements")
+            description = cursor.get_description()
+            columns = [column[0] for column in description] or None
+            rows = [] if columns else None
+            self._authorizer.running = True
+            return True
+
+        cursor = self._connection.cursor()
+        cursor.exec_trace = begins
+        try:
+            # PRAGMA takes effect while it is prepared, so it must be prepared each time.
+            single = ";" not in sql.rstrip("; \n")
+            cached = single and _CACHEABLE.match(sql) is not None
+            for row in cursor.execute(sql, parameters, can_cache=cached):
+                rows_bytes += row_bytes(row)
+                if rows_bytes > self._bounds.result_bytes_max:
+                    raise TooLarge(
+                        f"the rows returned exceed {self._bounds.result_bytes_max} bytes"
+                    )
+                cast("list[Row]", rows).append(row)
+        finally:
+            cursor.close(True)
+        return columns, rows, rows_bytes
+
+    def _failed(self, error: Exception) -> Reply:
+        if isinstance(error, apsw.InterruptError):
+            if self._stopping():
+                raise Interrupted from error
+            if not self._exact:
+                raise StepsSuspected from error
+            answer: RequestError = StatementTimeout(
+                f"the request takes more than {self._bounds.steps_max} steps of SQLite"
+            )
+        elif isinstance(error, apsw.FullError) and self._rowid_end:
+            answer = SqlError(_ROWID_MESSAGE)
+        else:
+            answer = as_request_error(error, self._authorizer.refused)
+        self._rowid_end = False
+        reply = refusal(answer)
+        if not self._connection.in_transaction:
+            self._authorizer.defers = False
+            raise TransactionLost(reply)
+        self.own(_UNDO)
+        self.own(_KEEP)
+        if self._authorizer.defers:
+            self._clear_deferral()
+        return reply
+
+    def _clear_deferral(self) -> None:
+        # SQLite clears it at COMMIT, so it would reach the next request of the group.
+        self._authorizer.defers = False
+        self._connection.execute("PRAGMA defer_foreign_keys = OFF", can_cache=False)
+
+    def _on_progress(self) -> bool:
+        self._steps += STEPS_PER_CHECK
+        return self._steps >= self._steps_stop or self._stopping()
+
+    def _total_changes(self, *_none: apsw.SQLiteValue) -> apsw.SQLiteValue:
+        # The built-in one counts since the connection was opened.
+        return self._connection.total_changes() - self._changes_before
+
+    def _on_row(self, _operation: int, _database: str, _table: str, rowid: int) -> None:
+        # After the last rowid SQLite picks rowids at random, out of our reach.
+        if rowid == _ROWID_MAX:
+            self._rowid_end = True
+
+
+_ROWID_MESSAGE: Final = f"rowid {_ROWID_MAX} is not available: later rowids would be random"
+_FOREIGN_KEY_CODE: Final = str(int(apsw.SQLITE_CONSTRAINT_FOREIGNKEY))
+
+
+def row_bytes(row: Row) -> int:
+    """What ``row`` counts for against a limit on result bytes; equal on every replica."""
+    total = 0
+    for value in row:
+        total += len(value) + _VALUE_BYTES if isinstance(value, str | bytes) else _VALUE_BYTES
+    return total
