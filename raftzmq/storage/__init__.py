@@ -1,0 +1,1 @@
+"""What is on disk for Raft: the log, hard state, the data folder, incoming snapshots."""

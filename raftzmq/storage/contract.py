@@ -1,0 +1,126 @@
+"""What the replica asks of a log store, and the rules that every store checks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from raftzmq.invariants import check
+from raftzmq.raft.types import Entry, HardState, LogPosition
+
+EMPTY_BASE = LogPosition(index=0, term=0)
+"""The base of a log from which nothing was compacted."""
+
+
+class StoredLog(NamedTuple):
+    """What a store holds at start.
+
+    Attributes:
+        hard_state: term and vote.
+        base: the position just before the first entry; (0, 0) when nothing was compacted.
+        entries: from ``base.index + 1`` on, contiguous, terms never decreasing.
+        notes: what an operator should know and what stopped nothing, one sentence each.
+    """
+
+    hard_state: HardState
+    base: LogPosition
+    entries: list[Entry]
+    notes: tuple[str, ...] = ()
+
+
+class LogStore(Protocol):
+    """Durable log entries and hard state; used by one thread at a time.
+
+    Everything is durable when the method returns. After ``StorageFailed`` the store is dead:
+    each later call raises it again and nothing is retried, because a second fsync after a
+    failed one may report success for pages that the kernel has thrown away.
+    """
+
+    def load(self) -> StoredLog:
+        """Read everything; called once, before the other methods.
+
+        Raises:
+            StorageDamaged: the file does not hold what was once made durable.
+            StorageFailed: the file cannot be read.
+        """
+
+    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Make a hard state and entries durable in one transaction with one fsync.
+
+        Args:
+            hard_state: None leaves it as it is.
+            entries: contiguous; the first one's index truncates what is stored from there on.
+
+        Raises:
+            StorageFailed: nothing is known about what the disk holds.
+            InvariantBroken: a gap, a step back into the compacted part, or a changed vote.
+        """
+
+    def compact(self, base: LogPosition) -> None:
+        """Drop entries up to ``base.index``; a base at or before the current one is ignored.
+
+        Raises:
+            StorageFailed: as in ``save``.
+            InvariantBroken: no entry of that index and term is stored.
+        """
+
+    def reset(self, base: LogPosition) -> None:
+        """Drop all entries and continue after ``base``: a snapshot took their place.
+
+        The hard state stays.
+
+        Raises:
+            StorageFailed: as in ``save``.
+            InvariantBroken: ``base`` lies before the current base.
+        """
+
+    def close(self) -> None:
+        """Release the files; a second call does nothing."""
+
+
+def check_append(
+    base: LogPosition, last_index: int, term_before: int, entries: Sequence[Entry]
+) -> None:
+    """Stop unless ``entries`` continue the log without a gap (thesis 3.5, Log Matching).
+
+    Args:
+        base: base of the log.
+        last_index: index of the last stored entry.
+        term_before: term of the position just before the first of ``entries``.
+        entries: not empty.
+
+    Raises:
+        InvariantBroken: the program asks for a log that Raft forbids.
+    """
+    expected = entries[0].index
+    check(
+        base.index < expected <= last_index + 1,
+        "entries continue the log between its base and its end",
+        first=expected,
+        base=base.index,
+        last=last_index,
+    )
+    term = term_before
+    for entry in entries:
+        if entry.index != expected or entry.term < term:
+            check(
+                False,
+                "entries are contiguous and terms never decrease",
+                index=entry.index,
+                expected=expected,
+                term=entry.term,
+                term_before=term,
+            )
+        expected += 1
+        term = entry.term
+
+
+def check_hard_state(old: HardState, new: HardState) -> None:
+    """Stop unless ``new`` may follow ``old``: no lower term, one vote a term (thesis 3.4).
+
+    Raises:
+        InvariantBroken: the node would vote twice in a term or forget a term.
+    """
+    check(new.term >= old.term, "the term never decreases", old=old, new=new)
+    if new.term == old.term and old.voted_for is not None:
+        check(new.voted_for == old.voted_for, "one vote in a term", old=old, new=new)

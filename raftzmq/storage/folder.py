@@ -1,0 +1,167 @@
+"""The data folder of a node: held by one process, and bound to one node of one cluster."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from raftzmq.errors import DataFolderLocked, DataFolderMismatch, StorageDamaged, StorageFailed
+from raftzmq.storage.durable_file import replace_file, sync_folder
+
+LOCK_NAME: Final = "lock"
+IDENTITY_NAME: Final = "identity.json"
+BOOTS_NAME: Final = "boots"
+_FORMAT: Final = 1
+_BOOTS_MAX: Final = (1 << 32) - 1
+
+
+@dataclass(slots=True)
+class DataFolder:
+    """An open data folder; the lock lasts until ``close`` or the death of the process.
+
+    Attributes:
+        path: the folder.
+        incarnation: 64 random bits drawn when the folder was made; a wiped folder has another.
+        boot_id: differs for each start and grows with it: the number of starts in the upper 32
+            bits, random bits below. Messages of an earlier life of this node carry a lower one.
+    """
+
+    path: Path
+    incarnation: int
+    boot_id: int
+    _lock: int
+
+    @classmethod
+    def open(cls, path: Path, *, cluster: str, node: str) -> DataFolder:
+        """Lock the folder, making it when there is none, and check whose it is.
+
+        Args:
+            path: the folder.
+            cluster: id of the cluster in nodes.toml.
+            node: name of this node in nodes.toml.
+
+        Raises:
+            DataFolderLocked: another process holds it; the message names its pid.
+            DataFolderMismatch: it belongs to another node or cluster.
+            StorageDamaged: the identity file is unreadable, or gone while data is there.
+            StorageFailed: the folder cannot be made or written.
+        """
+        try:
+            _make(path)
+            lock = _lock(path)
+            try:
+                incarnation = _identify(path, cluster, node)
+                boot_id = _next_boot(path)
+            except BaseException:
+                os.close(lock)
+                raise
+        except OSError as error:
+            raise StorageFailed(f"data folder {path}: {error}") from error
+        return cls(path=path, incarnation=incarnation, boot_id=boot_id, _lock=lock)
+
+    def free_bytes(self) -> int:
+        """Bytes that this process may still write to the file system of the folder."""
+        facts = os.statvfs(self.path)
+        return facts.f_bavail * facts.f_frsize
+
+    def close(self) -> None:
+        """Release the lock; a second call does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _make(path: Path) -> None:
+    if path.is_dir():
+        return
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sync_folder(path.parent)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise DataFolderLocked(
+            f"data folder {path} is in use by process {holder}; stop that process or give this"
+            " node a folder of its own"
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _identify(path: Path, cluster: str, node: str) -> int:
+    file = path / IDENTITY_NAME
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return _new_identity(path, cluster, node)
+    identity = _parse(file, content)
+    for what, here, wanted in (
+        ("cluster", identity["cluster"], cluster),
+        ("node", identity["node"], node),
+    ):
+        if here != wanted:
+            raise DataFolderMismatch(
+                f"{file}: the data folder belongs to {what} {here!r}, not to {wanted!r};"
+                " correct the path or the name in nodes.toml"
+            )
+    incarnation: int = identity["incarnation"]
+    return incarnation
+
+
+def _new_identity(path: Path, cluster: str, node: str) -> int:
+    for name in ("raft.db", "state.db"):
+        if (path / name).exists():
+            raise StorageDamaged(
+                f"{path / IDENTITY_NAME} is missing while {name} is there: nobody knows whose"
+                " data this is; put the file back or use an empty folder"
+            )
+    incarnation = int.from_bytes(os.urandom(8), "little")
+    identity = {"format": _FORMAT, "cluster": cluster, "node": node, "incarnation": incarnation}
+    replace_file(path / IDENTITY_NAME, json.dumps(identity).encode() + b"\n")
+    return incarnation
+
+
+def _parse(file: Path, content: bytes) -> dict[str, Any]:
+    try:
+        identity = json.loads(content)
+        shape = {name: type(value) for name, value in identity.items()}
+    except (ValueError, AttributeError):
+        shape = {}
+    if shape != {"format": int, "cluster": str, "node": str, "incarnation": int}:
+        raise StorageDamaged(f"{file} is not an identity file; put the right one back")
+    if identity["format"] != _FORMAT:
+        raise StorageDamaged(
+            f"{file}: format {identity['format']} is not {_FORMAT}, the one known here;"
+            " start the version of raftzmq that wrote it"
+        )
+    found: dict[str, Any] = identity
+    return found
+
+
+def _next_boot(path: Path) -> int:
+    file = path / BOOTS_NAME
+    try:
+        boots = int(file.read_bytes())
+    except FileNotFoundError:
+        boots = 0
+    except ValueError:
+        raise StorageDamaged(
+            f"{file} does not hold a number; write one into it that is larger than the number"
+            " of starts so far"
+        ) from None
+    boots = min(boots + 1, _BOOTS_MAX)
+    replace_file(file, f"{boots}\n".encode())
+    return boots << 32 | int.from_bytes(os.urandom(4), "little")
