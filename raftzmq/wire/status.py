@@ -77,7 +77,7 @@ class NodeStatus:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
-_TYPES: Final[dict[str, type]] = {
+_TYPES: Final[dict[str, type[Any]]] = {
     each.name: {"str": str, "int": int}.get(str(each.type), dict) for each in fields(NodeStatus)
 }
 
@@ -98,7 +98,7 @@ def decode_status(body: bytes) -> NodeStatus:
     found = unpack_map(body, _MAP_ENTRIES_MAX)
     known: dict[str, Any] = {}
     for name, kind in _TYPES.items():
-        value = found.get(name)
+        value: Any = found.get(name)
         if type(value) is not kind or (kind is int and value < 0):
             raise DecodeError(f"status field {name} is missing or wrong")
         known[name] = value
