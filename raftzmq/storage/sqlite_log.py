@@ -127,7 +127,7 @@ class SqliteLogStore:
         self._wal_bytes = wal_bytes
         self._wal_pages_max = wal_pages_max
         self._database = APSWDatabase(
-            str(path), thread_safe=False, **({"vfs": vfs} if vfs is not None else {})
+            str(path), timeout=0, thread_safe=False, **({"vfs": vfs} if vfs is not None else {})
         )
         self._models: RaftModels = raft_models(self._database)
         self._connection: Any = None
