@@ -59,8 +59,10 @@ class InstallJob:
     snapshot: Snapshot
     sender: str
     term: int
+    verify: Callable[[], None]
+    """Reads the file and compares its digest; raises StorageDamaged when it is not whole."""
     swap: Callable[[], None]
-    """Verifies the file and swaps it in, durably; raises StorageDamaged when it is not whole."""
+    """Puts the verified file in the place of state.db, durably."""
 
 
 Outcome: TypeAlias = Applied | Checkpointed | Installed | Failed
@@ -173,16 +175,16 @@ class Applier:
         if self._machine.applied[0] >= job.snapshot.index:
             self._report(job, None)
             return
-        why = None
+        try:
+            job.verify()
+        except StorageDamaged as error:
+            self._report(job, str(error))
+            return
         with self._gate.installing():
             self._machine.close()
-            try:
-                job.swap()
-            except (OSError, StorageDamaged) as error:
-                why = str(error)
-            finally:
-                self._machine = self._open_machine(self._path)
-        self._report(job, why)
+            job.swap()
+            self._machine = self._open_machine(self._path)
+        self._report(job, None)
 
     def _report(self, job: InstallJob, why: str | None) -> None:
         self._post(Installed(snapshot=job.snapshot, sender=job.sender, term=job.term, why=why))

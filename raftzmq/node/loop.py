@@ -29,7 +29,7 @@ from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.peers import PeerLinks
-from raftzmq.transport.sockets import Purpose, bind, open_socket
+from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
 from raftzmq.transport.wakeup import Mailbox
 from raftzmq.wire.client import encode_batch, encode_reply
 from raftzmq.wire.peer import Envelope
@@ -71,15 +71,15 @@ class Node:
         boot = opened.folder.boot_id
         # Seeded from the boot id, which is drawn anew at each start.
         rng = random.Random(f"{name}/{boot}")
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._mail: Mailbox[Outcome | Taken | TakeFailed] = Mailbox()
+        self._context = open_context()
+        self._mail: Mailbox[Outcome | Taken | TakeFailed | None] = Mailbox()
         self._gate = StateGate(opened.state_path)
-        self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.post)
+        self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.put)
         self._applier = Applier(
             opened.state_path,
             opened.machine,
             lambda path: open_machine(config, path),
-            self._mail.post,
+            self._mail.put,
             self._gate,
         )
         self._snapshots.bind(self._applier)
@@ -103,7 +103,7 @@ class Node:
             raft=raft,
             store=opened.store,
             envelope=Envelope(config.cluster, name, boot),
-            send=self._links.send,
+            send=lambda peer, data: self._links.send(peer, [data]),
             transfers=Transfers(self._snapshots),
             applied_index=opened.machine.applied[0],
         )
@@ -117,7 +117,9 @@ class Node:
         self._worker_router.bind(ADDRESS)
         fast = [f"fast-{n}".encode() for n in range(bounds.read_workers_fast)]
         slow = [f"slow-{n}".encode() for n in range(bounds.read_workers_slow)]
-        self._workers = Workers(self._context, self._gate)
+        self._workers = Workers(
+            self._context, self._gate, lambda error: self._mail.put(Failed(error))
+        )
         self._workers.start(fast + slow)
         self._fast = WorkerPool(fast, self._worker_router)
         self._slow = WorkerPool(slow, self._worker_router)
@@ -137,7 +139,7 @@ class Node:
     def stop(self) -> None:
         """Ask the loop to hand over leadership and end; callable from a signal handler."""
         self._stop_requested = True
-        self._mail.wake()
+        self._mail.put(None)
 
     def run(self) -> None:
         """Serve until ``stop``.
@@ -150,8 +152,9 @@ class Node:
         poller = zmq.Poller()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             poller.register(socket, zmq.POLLIN)
-        self._mail.register(poller)
-        self._links.register(poller)
+        poller.register(self._mail.fileno(), zmq.POLLIN)
+        for monitor in self._links.monitors():
+            poller.register(monitor, zmq.POLLIN)
         tick_ms = self._config.limits.tick_ms
         self._clock_ms = monotonic_ms()
         next_tick_ms = self._clock_ms + tick_ms
@@ -191,9 +194,10 @@ class Node:
                 break
             if len(frames) == 2:
                 self._replica.receive(frames[1])
-        for peer in self._links.lost():
-            self._log(f"connection to {peer} lost")
-            self._replica.raft.peer_lost(peer)
+        for event in self._links.events():
+            self._log(f"connection to {event.peer} {'up' if event.connected else 'lost'}")
+            if not event.connected:
+                self._replica.raft.peer_lost(event.peer)
 
     def _take_clients(self, now_ms: int) -> None:
         for _ in range(DRAIN_MAX):
@@ -303,7 +307,7 @@ class Node:
     def _close(self) -> None:
         self._gate.interrupt_all()
         self._applier.stop()
-        self._snapshots.join()
+        self._snapshots.stop()
         self._links.close()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             socket.close(linger=200 if socket is self._client_router else 0)

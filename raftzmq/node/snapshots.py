@@ -11,7 +11,7 @@ from pathlib import Path
 from raftzmq.node.applier import Applier, InstallJob
 from raftzmq.node.gate import StateGate
 from raftzmq.replica.transfer import Partial
-from raftzmq.statemachine.snapshot import take
+from raftzmq.statemachine.snapshot import SnapshotAbandoned, take
 from raftzmq.storage.snapshot_file import IncomingSnapshot
 from raftzmq.wire.transfer import SnapshotOffer
 
@@ -67,6 +67,7 @@ class NodeSnapshots:
         self._post = post
         self._applier: Applier | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def bind(self, applier: Applier) -> None:
         """Name the applier, which carries out installs."""
@@ -77,8 +78,9 @@ class NodeSnapshots:
         self._thread = threading.Thread(target=self._take, name="snapshot")
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait for a snapshot that is being taken."""
+    def stop(self) -> None:
+        """Give up a snapshot that is being taken, and wait for its thread."""
+        self._stopping = True
         if self._thread is not None:
             self._thread.join()
 
@@ -101,6 +103,7 @@ class NodeSnapshots:
                 snapshot=offer.snapshot(),
                 sender=offer.sender,
                 term=offer.term,
+                verify=partial.verify,
                 swap=partial.install,
             )
         )
@@ -109,8 +112,10 @@ class NodeSnapshots:
         path = self._folder / "outgoing.snapshot"
         try:
             with self._gate.reading():
-                copy = take(self._gate.path, path)
-            source = FileSource(path, copy.index, copy.term, copy.size, copy.digest)
+                copy = take(self._gate.path, path, stopping=lambda: self._stopping)
+            source = FileSource(path, copy.applied_index, copy.applied_term, copy.size, copy.digest)
+        except SnapshotAbandoned:
+            return
         except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
             self._post(TakeFailed(error))
             return

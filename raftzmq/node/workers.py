@@ -16,14 +16,13 @@ from typing import NamedTuple, cast
 import msgpack
 import zmq
 
-from raftzmq import limits
 from raftzmq.errors import RequestError
 from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.statemachine.digest import content_digest
 from raftzmq.statemachine.readers import Reader
-from raftzmq.transport.clock import monotonic_ms
-from raftzmq.transport.sockets import Purpose, open_socket
+from raftzmq.transport.clock import monotonic_ms, monotonic_s
+from raftzmq.transport.sockets import Context, Purpose, Socket, open_socket
 from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
@@ -47,7 +46,7 @@ class Job(NamedTuple):
 class WorkerPool:
     """Workers of one kind and the bounded queue in front of them; used by the raft thread."""
 
-    def __init__(self, names: Sequence[bytes], router: zmq.Socket[bytes]) -> None:
+    def __init__(self, names: Sequence[bytes], router: Socket) -> None:
         self._router = router
         self._idle: deque[bytes] = deque(names)
         self._busy: dict[bytes, Job] = {}
@@ -93,10 +92,19 @@ class WorkerPool:
 
 
 class Workers:
-    """The threads. ``stop`` closes them; a statement that still runs is interrupted."""
+    """The threads.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], gate: StateGate) -> None:
+    Args:
+        context: of the node; its termination ends them.
+        gate: lends them state.db.
+        failed: told when one cannot go on; the process must stop then.
+    """
+
+    def __init__(
+        self, context: Context, gate: StateGate, failed: Callable[[BaseException], None]
+    ) -> None:
         self._context = context
+        self._failed = failed
         self._gate = gate
         self._threads: list[threading.Thread] = []
 
@@ -127,7 +135,9 @@ class Workers:
                 kind, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
                 socket.send(self._run(lent, kind, left_ms, payloads))
         except zmq.ContextTerminated:
-            pass
+            pass  # the node stops
+        except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
+            self._failed(error)
         finally:
             socket.close(linger=0)
 
@@ -139,23 +149,22 @@ class Workers:
                 answer = [index, [(0, msgpack.packb([index, digest]))]]
             else:
                 fast = kind == RUN_FAST
-                limit_ms = limits.FAST_READ_MS if fast else left_ms
-                answer = _answer(reader, payloads, limit_ms, fast)
+                answer = _answer(reader, payloads, left_ms, fast)
         packed: bytes = msgpack.packb(answer)
         return packed
 
 
-def _answer(reader: Reader, payloads: list[bytes], limit_ms: int, fast: bool) -> list[object]:
-    index = reader.begin()
+def _answer(reader: Reader, payloads: list[bytes], left_ms: int, fast: bool) -> list[object]:
     try:
-        return [index, [_one(reader, payload, limit_ms, fast) for payload in payloads]]
+        index = reader.begin()
+    except RequestError as error:
+        refused = (error.code, encode_error(error.message, error.detail))
+        return [0, [refused] * len(payloads)]
+    try:
+        replies = [
+            reader.run(payload, timeout_ms=left_ms, monotonic=monotonic_s, fast_only=fast)
+            for payload in payloads
+        ]
     finally:
         reader.end()
-
-
-def _one(reader: Reader, payload: bytes, limit_ms: int, fast: bool) -> tuple[int, bytes]:
-    try:
-        reply = reader.run(payload, timeout_ms=limit_ms, fast=fast)
-    except RequestError as error:
-        return error.code, encode_error(error.message, error.detail)
-    return reply.code, reply.body
+    return [index, [tuple(reply) for reply in replies]]

@@ -44,7 +44,7 @@ class Replica:
         raft: Raft,
         store: LogStore,
         envelope: Envelope,
-        send: Callable[[NodeId, bytes], None],
+        send: Callable[[NodeId, bytes], object],
         transfers: Transfers,
         applied_index: int,
     ) -> None:

@@ -13,3 +13,8 @@ def monotonic_ms() -> int:
 def wall_ms() -> int:
     """Milliseconds since 1970 UTC; may jump. For people, and for the time that SQL sees."""
     return time.time_ns() // 1_000_000
+
+
+def monotonic_s() -> float:
+    """Seconds on a clock that never goes back; for limits inside the state machine's readers."""
+    return time.monotonic()
