@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_put_after_a_drain_wakes_again(mailbox: Mailbox[object]) -> None:
     mailbox.put(2)
     assert readable(mailbox)
     assert mailbox.drain() == [2]
+
+
+def test_a_put_while_the_reader_takes_wakes_again(mailbox: Mailbox[object]) -> None:
+    class Interrupted(deque[object]):
+        """Lets another thread put once, between the reader's look and its taking."""
+
+        def popleft(self) -> object:
+            taken = super().popleft()
+            if taken == "first":
+                mailbox.put("second")
+            return taken
+
+    mailbox._items = Interrupted()
+    mailbox.put("first")
+    assert mailbox.drain() == ["first"]
+    assert readable(mailbox), "second waits and nobody will come"
+    assert mailbox.drain() == ["second"]
 
 
 def test_no_wake_is_lost_between_threads(mailbox: Mailbox[object]) -> None:
