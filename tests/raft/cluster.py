@@ -222,7 +222,9 @@ class Cluster:
 
     def crash(self, name: NodeId) -> None:
         """Everything that is not on disk is gone; what is on its way stays on its way."""
-        self.nodes[name].stop()
+        node = self.nodes[name]
+        node.stop()
+        self._watch(node)
 
     def restart(self, name: NodeId) -> None:
         node = self.nodes[name]
