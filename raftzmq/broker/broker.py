@@ -1,0 +1,171 @@
+"""The sockets of a broker around ``routing.Router``: one thread, one drained poll loop.
+
+A ROUTER faces the clients, one DEALER each node. Each round takes what has arrived, lets the
+router decide, and sends what came of it; the more arrives meanwhile, the more one round shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from raftzmq import limits
+from raftzmq.broker.routing import Router
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.sockets import Context, Purpose, Socket, bind, connect, open_socket
+
+CLOSE_LINGER_MS: Final = 200
+"""The last replies may take so long to leave; LINGER 0 would drop the refusals at a stop."""
+OBSERVE_MS: Final = 1_000
+DRAIN_MESSAGES_MAX: Final = 512
+"""Messages taken from one socket per round, so that a busy client cannot starve the nodes."""
+
+
+class Broker:
+    """One broker process or thread.
+
+    Args:
+        addresses: to bind for clients.
+        nodes: name -> client address of each node.
+        cluster: name of the cluster; status of another one is not believed. Empty: any.
+        name: what the broker calls itself in its replies.
+        requests_max: requests held at the same time.
+        bytes_max: bytes of these requests.
+        context: ZeroMQ context; by default the one of the process.
+
+    Raises:
+        AddressInUse: an address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        nodes: Mapping[str, str],
+        *,
+        cluster: str = "",
+        name: str = "broker",
+        requests_max: int = limits.BROKER_QUEUE_REQUESTS_MAX,
+        bytes_max: int = limits.BROKER_QUEUE_BYTES_MAX,
+        context: Context | None = None,
+    ) -> None:
+        self._context = context or zmq.Context.instance()
+        self.router = Router(
+            nodes, cluster=cluster, name=name, requests_max=requests_max, bytes_max=bytes_max
+        )
+        self._poller = zmq.Poller()
+        self._observe_at_ms = 0
+        self._nodes: dict[str, Socket] = {}
+        self._monitors: dict[str, Socket] = {}
+        self._frontend = open_socket(self._context, Purpose.BROKER_ROUTER)
+        self._poller.register(self._frontend, zmq.POLLIN)
+        try:
+            for address in addresses:
+                bind(self._frontend, address)
+            for node, address in nodes.items():
+                self._open_node(node, address)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_node(self, node: str, address: str) -> None:
+        dealer = open_socket(self._context, Purpose.NODE_DEALER)
+        monitor = dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._nodes[node] = dealer
+        self._monitors[node] = monitor
+        self._poller.register(dealer, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
+        connect(dealer, address)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Serve until ``stop()`` is true (asked at least ten times a second), then close."""
+        try:
+            while not stop():
+                self.round()
+            self.router.shut_down()
+            self._send_replies()
+        finally:
+            self.close()
+
+    def round(self) -> None:
+        """One round of the loop; waits at most 100 ms for something to do."""
+        router = self.router
+        ready = dict(self._poller.poll(router.wait_ms(monotonic_ms())))
+        now_ms = monotonic_ms()
+        for node, monitor in self._monitors.items():
+            if monitor in ready:
+                self._read_monitor(node, monitor, now_ms)
+        for node, dealer in self._nodes.items():
+            if dealer in ready:
+                self._take_answers(node, dealer, now_ms)
+        if self._frontend in ready:
+            self._take_requests(now_ms)
+        if now_ms >= self._observe_at_ms:
+            self._observe_at_ms = now_ms + OBSERVE_MS
+            for node in self._nodes:
+                self._observe(node)
+        router.tick(now_ms)
+        self._send_batches(now_ms)
+        self._send_replies()
+
+    def _take_requests(self, now_ms: int) -> None:
+        receive, take = self._frontend.recv_multipart, self.router.from_client
+        try:
+            for _ in range(DRAIN_MESSAGES_MAX):
+                frames = receive(zmq.DONTWAIT)
+                take(frames[0], frames[1:], now_ms)
+        except zmq.Again:
+            return
+
+    def _take_answers(self, node: str, dealer: Socket, now_ms: int) -> None:
+        try:
+            for _ in range(DRAIN_MESSAGES_MAX):
+                self.router.from_node(node, dealer.recv_multipart(zmq.DONTWAIT), now_ms)
+        except zmq.Again:
+            return
+
+    def _read_monitor(self, node: str, monitor: Socket, now_ms: int) -> None:
+        try:
+            while True:
+                event = parse_monitor_message(monitor.recv_multipart(zmq.DONTWAIT))["event"]
+                if event == zmq.EVENT_DISCONNECTED:
+                    # Answers that arrived before the connection broke are answers.
+                    self._take_answers(node, self._nodes[node], now_ms)
+                    self.router.node_lost(node, now_ms)
+                elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self._observe(node)
+        except zmq.Again:
+            return
+
+    def _observe(self, node: str) -> None:
+        try:
+            self._nodes[node].send_multipart(self.router.observe(), zmq.DONTWAIT)
+        except zmq.Again:
+            return
+
+    def _send_batches(self, now_ms: int) -> None:
+        for node, batch_id, frames in self.router.take_batches(now_ms):
+            try:
+                self._nodes[node].send_multipart(frames, zmq.DONTWAIT)
+            except zmq.Again:
+                self.router.not_sent(batch_id, now_ms)
+
+    def _send_replies(self) -> None:
+        for identity, frames in self.router.take_replies():
+            try:
+                self._frontend.send_multipart([identity, *frames], zmq.DONTWAIT)
+            except zmq.ZMQError:
+                # The client is gone, or takes nothing: it will ask again, under the same name.
+                self.router.counters.dropped_reply += 1
+
+    def close(self) -> None:
+        """Close all sockets; what the clients have not taken yet gets a moment to leave."""
+        for node, dealer in self._nodes.items():
+            dealer.disable_monitor()
+            self._monitors[node].close(0)
+            dealer.close(0)
+        self._nodes.clear()
+        self._monitors.clear()
+        self._frontend.close(CLOSE_LINGER_MS)

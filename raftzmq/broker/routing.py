@@ -1,0 +1,806 @@
+"""Where each request goes, and what becomes of it: the whole broker but for sockets and clock.
+
+Bytes and ``now_ms`` come in, bytes go out; ``broker.py`` and the simulator host the same code.
+
+Rules of this file:
+
+1. Each accepted request is answered exactly once, to the connection it came from.
+2. A request is sent again only if that is harmless: reads; writes that were surely not
+   executed; writes with a client id, which the ledger recognises (promise P4).
+3. Once a write may have been executed (``Pending.doubt``), no answer to the client says that it
+   was not (promise P9).
+4. An expired request is never sent.
+5. Nothing waits without a bound: requests, bytes and time.
+6. Batches form while lanes are busy: the next leaves when one frees (group commit).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final, NamedTuple
+
+from raftzmq import limits
+from raftzmq.broker.health import ClusterView
+from raftzmq.broker.pending import LANES, Counters, InFlight, Lane, Load, Pending
+from raftzmq.errors import (
+    DeadlineExpired,
+    Deferred,
+    LedgerExpired,
+    MalformedRequest,
+    NotExecuted,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    RequestError,
+    ShuttingDown,
+    TooStale,
+    Unavailable,
+    UnsupportedVersion,
+)
+from raftzmq.wire.client import (
+    Flags,
+    Kind,
+    Level,
+    Reply,
+    decode_batch,
+    decode_reply,
+    decode_request,
+    encode_batch,
+    encode_reply,
+    encode_request,
+)
+from raftzmq.wire.codec import DecodeError, pack
+from raftzmq.wire.payload import decode_error, encode_error
+from raftzmq.wire.status import decode_status
+from raftzmq.wire.version import CLIENT_FRAME, VersionMismatch, check_client_frame
+
+OBSERVE_BATCH: Final = b"observe!"
+STATUS_PUSH: Final = b"status"
+RETRY_MS: Final = 20
+"""A request that a node could not serve just now waits so long before the next attempt."""
+ANSWER_LOST_MS: Final = 3_000
+"""An unanswered batch in a live node is sent again after this, doubled with each attempt: a
+ROUTER drops messages silently. Slow reads are exempt, they may take their time."""
+READ_SPREAD_MIN: Final = 32
+"""Reads are spread over free lanes, but not into smaller batches than this."""
+_NEVER_MS: Final = 1 << 62
+_SLOW_LOOKAHEAD: Final = 64
+"""Slow reads that may be passed over in one round because no node can take them yet."""
+
+
+class Outgoing(NamedTuple):
+    """One batch to send to a node: ``frames`` complete but for the socket."""
+
+    node: str
+    batch_id: bytes
+    frames: list[bytes]
+
+
+class Router:
+    """Queues, lanes and re-sends of one broker.
+
+    Args:
+        nodes: name -> client address of each node of the cluster.
+        cluster: name of the cluster; status of another one is not believed. Empty: any.
+        name: what the broker calls itself in replies.
+        requests_max: requests held at the same time, queued or in flight.
+        bytes_max: bytes of these requests.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, str],
+        *,
+        cluster: str = "",
+        name: str = "broker",
+        requests_max: int = limits.BROKER_QUEUE_REQUESTS_MAX,
+        bytes_max: int = limits.BROKER_QUEUE_BYTES_MAX,
+    ) -> None:
+        self.view = ClusterView(nodes)
+        self.counters = Counters()
+        self._cluster = cluster
+        self._name = name
+        self._requests_max = requests_max
+        self._bytes_max = bytes_max
+        self._writes: deque[Pending] = deque()
+        self._reads_any: deque[Pending] = deque()
+        self._reads_session: deque[Pending] = deque()
+        self._reads_leader: deque[Pending] = deque()
+        self._slow: deque[Pending] = deque()
+        self._again: list[Pending] = []
+        self._parked: deque[tuple[int, Pending]] = deque()
+        self._in_flight: dict[bytes, InFlight] = {}
+        self._loads = {node: Load() for node in nodes}
+        self._replies: dict[bytes, list[bytes]] = {}
+        self._held = 0
+        self._held_bytes = 0
+        self._order = 0
+        self._batch_number = 0
+        self._next_expiry_ms = _NEVER_MS
+        self._next_lost_ms = _NEVER_MS
+        self._leader: str | None = None
+        self._stopping = False
+
+    # -- from clients ----------------------------------------------------------------------
+
+    def from_client(self, identity: bytes, frames: Sequence[bytes], now_ms: int) -> None:
+        """One message of a client.
+
+        Args:
+            identity: routing id of the connection.
+            frames: what follows it: empty frame, protocol frame, batch.
+        """
+        if len(frames) != 3 or frames[0]:
+            self.counters.dropped_envelope += 1
+            return
+        try:
+            if frames[1] != CLIENT_FRAME:
+                check_client_frame(frames[1])
+            blobs = decode_batch(frames[2])
+        except VersionMismatch as error:
+            self.counters.dropped_version += 1
+            self._refuse(identity, b"", 0, UnsupportedVersion(str(error)))
+            return
+        except DecodeError as error:
+            self.counters.dropped_malformed += 1
+            self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
+            return
+        self.counters.requests += len(blobs)
+        for blob in blobs:
+            self._accept(identity, blob, now_ms)
+
+    def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> None:
+        try:
+            kind, client, sequence, level, min_index, _, timeout_ms, flags, _ = decode_request(blob)
+        except DecodeError as error:
+            self.counters.dropped_malformed += 1
+            self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
+            return
+        if kind != Kind.WRITE and kind != Kind.READ:
+            self._serve_here(identity, kind, client, sequence)
+            return
+        if self._stopping:
+            stopping = ShuttingDown("this broker is stopping; ask another one")
+            self._refuse(identity, client, sequence, stopping)
+            return
+        if self._held >= self._requests_max or self._held_bytes + len(blob) > self._bytes_max:
+            self.counters.dropped_overload += 1
+            refusal = Overloaded(
+                f"the broker holds {self._held} requests ({self._held_bytes} bytes) already; "
+                "wait a little and send again"
+            )
+            self._refuse(identity, client, sequence, refusal)
+            return
+        if not timeout_ms:
+            timeout_ms = limits.REQUEST_TIMEOUT_MS
+        elif timeout_ms > limits.REQUEST_TIMEOUT_MAX_MS:
+            timeout_ms = limits.REQUEST_TIMEOUT_MAX_MS
+        deadline_ms = now_ms + timeout_ms
+        if deadline_ms < self._next_expiry_ms:
+            self._next_expiry_ms = deadline_ms
+        self._order += 1
+        self._held += 1
+        self._held_bytes += len(blob)
+        is_write = kind == Kind.WRITE
+        slow = not is_write and bool(flags & Flags.SLOW)
+        item = Pending(
+            identity, blob, client, sequence, is_write, level, min_index, deadline_ms, slow,
+            self._order,
+        )  # fmt: skip
+        if is_write:
+            self._writes.append(item)
+        else:
+            self._queue_of(item).append(item)
+
+    def _queue_of(self, item: Pending) -> deque[Pending]:
+        if item.is_write:
+            return self._writes
+        if item.slow:
+            return self._slow
+        if item.level == Level.SESSION:
+            return self._reads_session
+        if item.level == Level.LEADER:
+            return self._reads_leader
+        return self._reads_any
+
+    def _queues(self) -> tuple[deque[Pending], ...]:
+        return (
+            self._writes, self._reads_any, self._reads_session, self._reads_leader, self._slow,
+        )  # fmt: skip
+
+    def _serve_here(self, identity: bytes, kind: int, client: bytes, sequence: int) -> None:
+        if kind != Kind.STATUS:
+            error = Rejected(f"a broker does not serve {Kind(kind).name}: ask a node directly")
+            self._refuse(identity, client, sequence, error)
+            return
+        views = self.view.nodes.values()
+        applied = max((view.applied_index for view in views), default=0)
+        blob = encode_reply(client, sequence, 0, applied, pack(self.status()), self._name)
+        self._reply(identity, blob)
+
+    def status(self) -> dict[str, object]:
+        """What the broker answers to STATUS: ``nodes`` (a NodeStatus map each) and ``broker``."""
+        views = self.view.nodes.values()
+        return {
+            "nodes": [asdict(view.status) for view in views if view.status is not None],
+            "broker": {
+                "name": self._name,
+                "leader": self.view.leader or "",
+                "term": self.view.term,
+                "unreachable": [view.name for view in views if not view.reachable],
+                "suspect": [view.name for view in views if view.suspect],
+                "held_requests": self._held,
+                "held_bytes": self._held_bytes,
+                "queued_writes": len(self._writes),
+                "queued_fast_reads": len(self._reads_any)
+                + len(self._reads_session)
+                + len(self._reads_leader),
+                "queued_slow_reads": len(self._slow),
+                "batches_in_flight": len(self._in_flight),
+                **asdict(self.counters),
+            },
+        }
+
+    # -- from nodes ------------------------------------------------------------------------
+
+    def from_node(self, node: str, frames: Sequence[bytes], now_ms: int) -> None:
+        """One message of a node: the answer to a batch, or a pushed status."""
+        self.view.heard(node, now_ms)
+        if len(frames) != 4 or frames[2] != CLIENT_FRAME:
+            self.counters.dropped_bad_answer += 1
+            return
+        batch_id = frames[0]
+        if batch_id in (STATUS_PUSH, OBSERVE_BATCH):
+            self._status_heard(node, frames[3], now_ms)
+            return
+        batch = self._in_flight.get(batch_id)
+        if batch is None or batch.node != node:
+            self.counters.dropped_late_answer += 1
+            return
+        self._release(batch_id)
+        try:
+            blobs = decode_batch(frames[3])
+        except DecodeError:
+            blobs = []
+        if len(blobs) != len(batch.items):
+            self._batch_refused(batch, blobs, now_ms)
+            return
+        index = 0
+        for item, blob in zip(batch.items, blobs, strict=True):
+            if item is None or item.done:
+                continue
+            try:
+                reply = decode_reply(blob)
+            except DecodeError:
+                self._answer_lost(item, node, now_ms)
+                continue
+            if reply.sequence != item.sequence or reply.client != item.client:
+                self._answer_lost(item, node, now_ms)
+                continue
+            if reply.code:
+                self._failed(item, reply, blob, node, now_ms)
+                continue
+            if reply.index > index:
+                index = reply.index
+            self._finish(item, blob)
+        self.view.applied(node, index)
+
+    def _status_heard(self, node: str, frame: bytes, now_ms: int) -> None:
+        try:
+            reply = decode_reply(decode_batch(frame)[0])
+            status = decode_status(reply.body) if reply.code == 0 else None
+        except DecodeError:
+            status = None
+        if (
+            status is None
+            or status.node != node
+            or (self._cluster and status.cluster != self._cluster)
+        ):
+            self.counters.dropped_bad_status += 1
+            return
+        self.view.status(node, status, now_ms)
+        self._follow_leader(now_ms)
+
+    def _batch_refused(self, batch: InFlight, blobs: list[bytes], now_ms: int) -> None:
+        """A node answered a whole batch with one error, or with nonsense."""
+        for item in batch.items:
+            if item is None or item.done:
+                continue
+            try:
+                reply = decode_reply(blobs[0]) if len(blobs) == 1 else None
+            except DecodeError:
+                reply = None
+            if reply is None or reply.client or reply.sequence or not reply.code:
+                self._answer_lost(item, batch.node, now_ms)
+                continue
+            blob = encode_reply(item.client, item.sequence, reply.code, 0, reply.body, reply.server)
+            self._failed(item, reply, blob, batch.node, now_ms)
+
+    def _answer_lost(self, item: Pending, node: str, now_ms: int) -> None:
+        self.counters.dropped_bad_answer += 1
+        self._unanswered(item, node, "its answer was not readable", now_ms)
+
+    def _failed(self, item: Pending, reply: Reply, blob: bytes, node: str, now_ms: int) -> None:
+        """A node answered with an error: pass it on, or try elsewhere."""
+        item.flying = False
+        code = reply.code
+        if item.is_write:
+            self._write_failed(item, reply, blob, node, now_ms)
+        elif code == Deferred.code:
+            self.counters.deferred += 1
+            self._make_slow(item)
+        elif code == TooStale.code:
+            item.tries += 1
+            if item.level == Level.LEADER or item.tries > len(self._loads):
+                self._finish(item, blob)
+            else:
+                # Each follower had its chance; nobody is fresher than the leader.
+                if item.tries >= len(self._loads) - 1:
+                    item.level = Level.LEADER
+                self._again_later(item, node, "a replica was too stale", now_ms)
+        elif code in _READ_ELSEWHERE:
+            self._again_later(item, node, _words(reply), now_ms)
+        else:
+            self._finish(item, blob)
+
+    def _write_failed(
+        self, item: Pending, reply: Reply, blob: bytes, node: str, now_ms: int
+    ) -> None:
+        code = reply.code
+        if code in (NotLeader.code, ShuttingDown.code):
+            self.counters.redirected += 1
+            self.view.refused(node, _detail(reply))
+            item.reason = _words(reply)
+            self._again.append(item)
+        elif code in (Unavailable.code, NotExecuted.code):
+            self._again_later(item, node, _words(reply), now_ms)
+        elif code == OutcomeUnknown.code and item.client:
+            item.doubt = True
+            self._again_later(item, node, _words(reply), now_ms)
+        elif not item.doubt:
+            self._finish(item, blob)
+        elif code == Overloaded.code:
+            self._again_later(item, node, _words(reply), now_ms)
+        elif code in (DeadlineExpired.code, LedgerExpired.code):
+            # Both would be taken for "this first attempt was not executed"; an attempt before
+            # it, which the client does not know of, may have been.
+            self._finish_with(item, OutcomeUnknown(f"{_words(reply)}; an earlier attempt may be"))
+        else:
+            self._finish(item, blob)
+
+    def _make_slow(self, item: Pending) -> None:
+        header = decode_request(item.blob)
+        blob = encode_request(*header._replace(flags=header.flags | Flags.SLOW))
+        self._held_bytes += len(blob) - len(item.blob)
+        item.blob = blob
+        item.slow = True
+        self._slow.append(item)
+
+    # -- nodes and leaders that go ---------------------------------------------------------
+
+    def node_lost(self, node: str, now_ms: int) -> None:
+        """The connection to ``node`` broke: what it has not answered, it never will."""
+        self.counters.nodes_lost += 1
+        self.view.lost(node)
+        self._abandon(node, f"the connection to {node} broke", now_ms)
+        self._follow_leader(now_ms)
+
+    def not_sent(self, batch_id: bytes, now_ms: int) -> None:
+        """The socket did not take this batch: the node never saw it."""
+        batch = self._in_flight.get(batch_id)
+        if batch is None:
+            return
+        self._release(batch_id)
+        for item in batch.items:
+            if item is not None and not item.done:
+                self._again_later(item, batch.node, f"{batch.node} takes no messages", now_ms)
+
+    def _follow_leader(self, now_ms: int) -> None:
+        """If another node leads now, it gets the named writes the old one sits on."""
+        leader = self.view.leader
+        if leader is None or leader == self._leader:
+            return
+        self.counters.leader_changes += 1
+        self._leader = leader
+        for batch_id, batch in list(self._in_flight.items()):
+            if batch.lane is not Lane.WRITE or batch.node == leader:
+                continue
+            for position, item in enumerate(batch.items):
+                if item is not None and not item.done and item.client:
+                    batch.items[position] = None
+                    self._unanswered(item, batch.node, f"{batch.node} no longer leads", now_ms)
+            if batch.settled():
+                self._release(batch_id)
+
+    def _abandon(self, node: str, why: str, now_ms: int, *, reads_only: bool = False) -> None:
+        for batch_id, batch in list(self._in_flight.items()):
+            if batch.node != node or (reads_only and batch.lane is Lane.WRITE):
+                continue
+            self._release(batch_id)
+            for item in batch.items:
+                if item is not None and not item.done:
+                    self._unanswered(item, node, why, now_ms)
+
+    def _unanswered(self, item: Pending, node: str, why: str, now_ms: int) -> None:
+        """No answer will come for this hand-over: send again what rule 2 allows."""
+        item.flying = False
+        if item.is_write:
+            if not item.client:
+                self._finish_with(
+                    item, OutcomeUnknown(f"no answer, {why}; this write may have been applied")
+                )
+                return
+            item.doubt = True
+        self.counters.resent += 1
+        item.tries += 1
+        item.reason = why
+        item.avoid = node
+        if item.tries > 1:
+            self._parked.append((now_ms + RETRY_MS, item))
+        else:
+            self._again.append(item)
+
+    def _again_later(self, item: Pending, node: str, why: str, now_ms: int) -> None:
+        item.flying = False
+        item.reason = why
+        item.avoid = node
+        self._parked.append((now_ms + RETRY_MS, item))
+
+    # -- time ------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Do what is due: expiries, silence, second attempts. Call once per loop round."""
+        while self._parked and self._parked[0][0] <= now_ms:
+            item = self._parked.popleft()[1]
+            if not item.done:
+                self._again.append(item)
+        for node in self.view.silent(now_ms):
+            self._abandon(node, f"{node} fell silent", now_ms, reads_only=True)
+        if now_ms >= self._next_expiry_ms:
+            self._expire(now_ms)
+        if now_ms >= self._next_lost_ms:
+            self._send_lost_again(now_ms)
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long nothing is due, at most 100 ms; the sockets may be polled that long."""
+        due_ms = min(now_ms + 100, self._next_expiry_ms, self._next_lost_ms)
+        if self._parked:
+            due_ms = min(due_ms, self._parked[0][0])
+        return max(0, due_ms - now_ms)
+
+    def _expire(self, now_ms: int) -> None:
+        next_ms = _NEVER_MS
+        for queue in self._queues():
+            if any(item.deadline_ms <= now_ms for item in queue):
+                late = [item for item in queue if item.deadline_ms <= now_ms]
+                kept = [item for item in queue if item.deadline_ms > now_ms]
+                queue.clear()
+                queue.extend(kept)
+                for item in late:
+                    self._expired(item)
+            next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=_NEVER_MS))
+        elsewhere = [*self._again, *(item for _, item in self._parked)]
+        for batch in self._in_flight.values():
+            elsewhere.extend(item for item in batch.items if item is not None)
+        for item in elsewhere:
+            if item.done:
+                continue
+            if item.deadline_ms <= now_ms:
+                self._expired(item)
+            elif item.deadline_ms < next_ms:
+                next_ms = item.deadline_ms
+        self._next_expiry_ms = next_ms
+        for batch_id, batch in list(self._in_flight.items()):
+            if batch.settled():
+                self._release(batch_id)
+
+    def _expired(self, item: Pending) -> None:
+        if item.done:
+            return
+        self.counters.dropped_expired += 1
+        because = f" ({item.reason})" if item.reason else ""
+        if item.is_write and (item.doubt or item.flying):
+            error: RequestError = OutcomeUnknown(
+                f"the time ran out before a node confirmed this write{because}"
+            )
+        else:
+            error = DeadlineExpired(f"the time ran out before a node could answer{because}")
+        self._finish_with(item, error)
+
+    def _send_lost_again(self, now_ms: int) -> None:
+        next_ms = _NEVER_MS
+        for batch_id, batch in list(self._in_flight.items()):
+            if batch.lane is Lane.SLOW:
+                continue
+            tries = max((item.tries for item in batch.items if item is not None), default=0)
+            due_ms = batch.sent_ms + (ANSWER_LOST_MS << min(tries, 8))
+            if due_ms > now_ms:
+                next_ms = min(next_ms, due_ms)
+                continue
+            for position, item in enumerate(batch.items):
+                # An anonymous write has no second chance; its answer may still come.
+                if item is None or item.done or (item.is_write and not item.client):
+                    continue
+                batch.items[position] = None
+                self._unanswered(item, "", f"{batch.node} did not answer", now_ms)
+            if batch.settled():
+                self._release(batch_id)
+            else:
+                batch.sent_ms = now_ms
+                next_ms = min(next_ms, now_ms + ANSWER_LOST_MS)
+        self._next_lost_ms = next_ms
+
+    def shut_down(self) -> None:
+        """Answer all that is held; take nothing new."""
+        self._stopping = True
+        held = [item for queue in self._queues() for item in queue]
+        held += self._again
+        held += [item for _, item in self._parked]
+        for item in held:
+            if item.doubt:
+                self._finish_with(item, OutcomeUnknown("the broker stopped before the answer"))
+            else:
+                self._finish_with(item, ShuttingDown("the broker is stopping; ask another one"))
+        for batch in self._in_flight.values():
+            for sent in batch.items:
+                if sent is None or sent.done:
+                    continue
+                if sent.is_write:
+                    self._finish_with(sent, OutcomeUnknown("the broker stopped before the answer"))
+                else:
+                    self._finish_with(sent, ShuttingDown("the broker is stopping"))
+        for queue in self._queues():
+            queue.clear()
+        self._again.clear()
+        self._parked.clear()
+        self._in_flight.clear()
+
+    # -- to nodes --------------------------------------------------------------------------
+
+    def observe(self) -> list[bytes]:
+        """The message that registers the broker as observer; send it to each node each second."""
+        return [OBSERVE_BATCH, b"", CLIENT_FRAME, encode_batch([encode_request(Kind.OBSERVE)])]
+
+    def take_batches(self, now_ms: int) -> list[Outgoing]:
+        """The batches that may leave now; the caller sends them or calls ``not_sent``."""
+        if self._again:
+            self._requeue()
+        out: list[Outgoing] = []
+        if self._writes:
+            self._send_writes(out, now_ms)
+        if self._reads_any:
+            self._send_reads(self._reads_any, out, now_ms)
+        if self._reads_session:
+            self._send_reads(self._reads_session, out, now_ms)
+        if self._reads_leader:
+            self._send_reads(self._reads_leader, out, now_ms)
+        if self._slow:
+            self._send_slow(out, now_ms)
+        return out
+
+    def _requeue(self) -> None:
+        again, self._again = self._again, []
+        touched: dict[int, tuple[deque[Pending], list[Pending]]] = {}
+        for item in again:
+            if not item.done:
+                queue = self._queue_of(item)
+                touched.setdefault(id(queue), (queue, []))[1].append(item)
+        for queue, items in touched.values():
+            merged = sorted([*items, *queue], key=_arrival)
+            queue.clear()
+            queue.extend(merged)
+
+    def _send_writes(self, out: list[Outgoing], now_ms: int) -> None:
+        leader = self.view.leader
+        if leader is None or not self.view.usable(leader):
+            return
+        busy = self._loads[leader].busy
+        while self._writes and busy[Lane.WRITE] < LANES[Lane.WRITE]:
+            items = self._take(self._writes, limits.BATCH_REQUESTS_MAX, now_ms)
+            if items:
+                out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
+
+    def _send_reads(self, queue: deque[Pending], out: list[Outgoing], now_ms: int) -> None:
+        while queue:
+            free, node = self._target(queue[0], Lane.FAST)
+            if node is None:
+                return
+            count = max(READ_SPREAD_MIN, -(-len(queue) // free))
+            reaches = None
+            if queue is self._reads_session and node != self.view.leader:
+                reaches = max(self.view.nodes[node].applied_index, queue[0].min_index)
+            items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
+            if items:
+                out.append(self._batch(node, Lane.FAST, items, _FAST_ONLY, now_ms))
+
+    def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
+        waiting: list[Pending] = []
+        while self._slow:
+            item = self._slow.popleft()
+            if item.deadline_ms <= now_ms:
+                self._expired(item)
+                continue
+            _, node = self._target(item, Lane.SLOW)
+            if node is None:
+                waiting.append(item)
+                if len(waiting) == _SLOW_LOOKAHEAD or not self._any_lane(Lane.SLOW):
+                    break
+                continue
+            # Alone in its batch: a batch is answered as a whole, by its slowest request.
+            out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
+        self._slow.extendleft(reversed(waiting))
+
+    def _any_lane(self, lane: Lane) -> bool:
+        return any(
+            load.busy[lane] < LANES[lane] and self.view.usable(node)
+            for node, load in self._loads.items()
+        )
+
+    def _target(self, item: Pending, lane: Lane) -> tuple[int, str | None]:
+        """Free lanes among the nodes that may serve ``item``, and the one that should."""
+        able = self._able(item)
+        if len(able) > 1 and item.avoid in able:
+            able.remove(item.avoid)
+        free = 0
+        best: str | None = None
+        best_key = (0, 0)
+        for node in able:
+            load = self._loads[node]
+            spare = LANES[lane] - load.busy[lane]
+            if spare <= 0:
+                continue
+            free += spare
+            key = (load.requests, load.last_used)
+            if best is None or key < best_key:
+                best, best_key = node, key
+        return free, best
+
+    def _able(self, item: Pending) -> list[str]:
+        view = self.view
+        leader = view.leader
+        leads = [leader] if leader is not None and view.usable(leader) else []
+        if item.level == Level.LEADER:
+            return leads
+        followers = [node for node in view.nodes if node != leader and view.usable(node)]
+        if item.level != Level.SESSION:
+            return followers or leads
+        fresh = [node for node in followers if view.nodes[node].applied_index >= item.min_index]
+        if fresh or leads or not followers:
+            return fresh or leads
+        return [max(followers, key=lambda node: view.nodes[node].applied_index)]
+
+    def _take(
+        self, queue: deque[Pending], count: int, now_ms: int, reaches: int | None = None
+    ) -> list[Pending | None]:
+        """Up to ``count`` requests from the front, none of them expired or beyond ``reaches``."""
+        taken: list[Pending | None] = []
+        size = 0
+        while queue and len(taken) < count:
+            item = queue[0]
+            if item.deadline_ms <= now_ms:
+                queue.popleft()
+                self._expired(item)
+                continue
+            size += len(item.blob)
+            if taken and size > limits.BATCH_BYTES_MAX:
+                break
+            if taken and reaches is not None and item.min_index > reaches:
+                break
+            queue.popleft()
+            taken.append(item)
+        return taken
+
+    def _batch(
+        self, node: str, lane: Lane, items: list[Pending | None], flags: bytes, now_ms: int
+    ) -> Outgoing:
+        blobs = []
+        for item in items:
+            if item is not None:
+                item.flying = True
+                blobs.append(item.blob)
+        self._batch_number += 1
+        batch_id = self._batch_number.to_bytes(8, "big")
+        self._in_flight[batch_id] = InFlight(node, lane, items, now_ms)
+        load = self._loads[node]
+        load.busy[lane] += 1
+        load.requests += len(items)
+        load.last_used = self._batch_number
+        if lane is not Lane.SLOW and now_ms + ANSWER_LOST_MS < self._next_lost_ms:
+            self._next_lost_ms = now_ms + ANSWER_LOST_MS
+        self.counters.batches += 1
+        return Outgoing(node, batch_id, [batch_id, b"", CLIENT_FRAME, encode_batch(blobs), flags])
+
+    def _release(self, batch_id: bytes) -> None:
+        batch = self._in_flight.pop(batch_id)
+        load = self._loads[batch.node]
+        load.busy[batch.lane] -= 1
+        load.requests -= len(batch.items)
+
+    # -- to clients ------------------------------------------------------------------------
+
+    def take_replies(self) -> list[tuple[bytes, list[bytes]]]:
+        """(routing id, frames after it) of what is to be sent to clients now."""
+        if not self._replies:
+            return []
+        replies, self._replies = self._replies, {}
+        return [
+            (identity, [b"", CLIENT_FRAME, encode_batch(part)])
+            for identity, blobs in replies.items()
+            for part in _parts(blobs)
+        ]
+
+    def _finish(self, item: Pending, blob: bytes) -> None:
+        item.done = True
+        self._held -= 1
+        self._held_bytes -= len(item.blob)
+        self.counters.replies += 1
+        waiting = self._replies.get(item.identity)
+        if waiting is None:
+            self._replies[item.identity] = [blob]
+        else:
+            waiting.append(blob)
+
+    def _finish_with(self, item: Pending, error: RequestError) -> None:
+        body = encode_error(error.message, error.detail)
+        self._finish(
+            item, encode_reply(item.client, item.sequence, error.code, 0, body, self._name)
+        )
+
+    def _refuse(self, identity: bytes, client: bytes, sequence: int, error: RequestError) -> None:
+        body = encode_error(error.message, error.detail)
+        self._reply(identity, encode_reply(client, sequence, error.code, 0, body, self._name))
+
+    def _reply(self, identity: bytes, blob: bytes) -> None:
+        self.counters.replies += 1
+        self._replies.setdefault(identity, []).append(blob)
+
+
+_FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
+_READ_ELSEWHERE: Final = frozenset(
+    {
+        NotExecuted.code,
+        NotLeader.code,
+        Overloaded.code,
+        Unavailable.code,
+        ShuttingDown.code,
+        OutcomeUnknown.code,
+    }
+)
+
+
+def _arrival(item: Pending) -> int:
+    return item.order
+
+
+def _parts(blobs: list[bytes]) -> Iterable[list[bytes]]:
+    """``blobs`` in batches within the bounds of one message."""
+    if len(blobs) <= limits.BATCH_REQUESTS_MAX and sum(map(len, blobs)) <= limits.BATCH_BYTES_MAX:
+        yield blobs
+        return
+    part: list[bytes] = []
+    size = 0
+    for blob in blobs:
+        full = len(part) == limits.BATCH_REQUESTS_MAX or size + len(blob) > limits.BATCH_BYTES_MAX
+        if part and full:
+            yield part
+            part, size = [], 0
+        part.append(blob)
+        size += len(blob)
+    yield part
+
+
+def _words(reply: Reply) -> str:
+    try:
+        return decode_error(reply.body)[0]
+    except DecodeError:
+        return f"code {reply.code}"
+
+
+def _detail(reply: Reply) -> str:
+    try:
+        return decode_error(reply.body)[1]
+    except DecodeError:
+        return ""

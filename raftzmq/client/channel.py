@@ -1,0 +1,169 @@
+"""One connection at a time to one of several addresses, brokers or nodes.
+
+The socket is closed and opened anew whenever the other side is lost (zguide, "lazy pirate"): a
+new socket has nothing queued in it. What to send again is decided above (``pipeline.py``).
+
+Not thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_socket
+from raftzmq.wire.version import CLIENT_FRAME
+
+CONNECT_MS: Final = 500
+"""An address that has not completed a handshake after this is passed over."""
+INBOX_MAX: Final = 10_000
+ADDRESSES_MAX: Final = 64
+"""Addresses learnt from NotLeader are kept up to this."""
+PAUSE_MS: Final = 50
+"""Between two rounds over all addresses."""
+_GONE: Final = frozenset(
+    {
+        zmq.EVENT_DISCONNECTED,
+        zmq.EVENT_CLOSED,
+        zmq.EVENT_CONNECT_RETRIED,
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    }
+)
+
+
+class Channel:
+    """Sends and receives batches; knows whether the other side is there.
+
+    Args:
+        addresses: in order of preference, for instance ``tcp://127.0.0.1:7000``.
+        context: ZeroMQ context, shared with whoever else uses it.
+    """
+
+    def __init__(self, addresses: Sequence[str], context: Context) -> None:
+        self.addresses = list(addresses)
+        self._context = context
+        self._position = 0
+        self._socket: Socket | None = None
+        self._monitor: Socket | None = None
+        self._poller = zmq.Poller()
+        self._opened_ms = 0
+        self._failed_in_a_row = 0
+        self._next_open_ms = 0
+        self._inbox: deque[list[bytes]] = deque()
+        self.ready = False
+
+    @property
+    def address(self) -> str:
+        """The address in use or tried next."""
+        return self.addresses[self._position]
+
+    def close(self) -> None:
+        """Close the socket; what was not sent is dropped."""
+        if self._socket is None:
+            return
+        self._poller = zmq.Poller()
+        self._socket.disable_monitor()
+        if self._monitor is not None:
+            self._monitor.close(0)
+        self._socket.close(0)
+        self._socket = self._monitor = None
+        self.ready = False
+
+    def go_elsewhere(self, address: str = "") -> None:
+        """Leave the address in use: for ``address`` if that is known, else for the next."""
+        self.close()
+        if address and address not in self.addresses and len(self.addresses) < ADDRESSES_MAX:
+            self.addresses.append(address)
+        if address in self.addresses:
+            self._position = self.addresses.index(address)
+            return
+        self._position = (self._position + 1) % len(self.addresses)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row % len(self.addresses) == 0:
+            self._next_open_ms = monotonic_ms() + PAUSE_MS
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Wait until something happens, at most ``timeout_ms``.
+
+        Returns:
+            False when the other side was lost, or could not be reached: the channel has moved to
+            the next address, and whatever was not answered must be sent again.
+        """
+        now_ms = monotonic_ms()
+        if self._socket is None:
+            pause_ms = self._next_open_ms - now_ms
+            if pause_ms > 0:
+                # An empty poller would not wait at all.
+                zmq.select([], [], [], min(pause_ms, timeout_ms) / 1000)
+                return True
+            self._open(now_ms)
+        if not self.ready:
+            timeout_ms = min(timeout_ms, max(0, self._opened_ms + CONNECT_MS - now_ms))
+        events = dict(self._poller.poll(max(0, timeout_ms)))
+        if self._monitor in events and not self._read_monitor():
+            self._keep_received()
+            self.go_elsewhere()
+            return False
+        if not self.ready and monotonic_ms() - self._opened_ms >= CONNECT_MS:
+            self.go_elsewhere()
+            return False
+        return True
+
+    def send(self, frame: bytes) -> bool:
+        """Send one batch; False when the socket does not take it now."""
+        if self._socket is None or not self.ready:
+            return False
+        try:
+            self._socket.send_multipart((b"", CLIENT_FRAME, frame), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> list[bytes] | None:
+        """The frames of the next message that is there already, without the empty one."""
+        if self._inbox:
+            return self._inbox.popleft()
+        if self._socket is None:
+            return None
+        try:
+            frames = self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        self._failed_in_a_row = 0
+        return frames[1:] if frames and not frames[0] else frames
+
+    def _keep_received(self) -> None:
+        """Answers that arrived before the connection broke are answers."""
+        kept: deque[list[bytes]] = deque()
+        while len(kept) < INBOX_MAX and (frames := self.receive()) is not None:
+            kept.append(frames)
+        self._inbox = kept
+
+    def _open(self, now_ms: int) -> None:
+        self._socket = open_socket(self._context, Purpose.CLIENT_DEALER)
+        self._monitor = self._socket.get_monitor_socket()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self._opened_ms = now_ms
+        connect(self._socket, self.address)
+
+    def _read_monitor(self) -> bool:
+        """False when the connection is gone."""
+        monitor = self._monitor
+        while monitor is not None:
+            try:
+                event = parse_monitor_message(monitor.recv_multipart(zmq.DONTWAIT))["event"]
+            except zmq.Again:
+                return True
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.ready = True
+            elif event in _GONE:
+                return False
+        return True

@@ -1,0 +1,509 @@
+"""What the broker decides, without sockets and without waiting."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftzmq import limits
+from raftzmq.broker.routing import ANSWER_LOST_MS, RETRY_MS
+from raftzmq.errors import (
+    ConstraintFailed,
+    DeadlineExpired,
+    Deferred,
+    LedgerExpired,
+    MalformedRequest,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    ShuttingDown,
+    TooStale,
+    Unavailable,
+    UnsupportedVersion,
+)
+from raftzmq.wire.client import (
+    Flags,
+    Kind,
+    Level,
+    decode_batch,
+    decode_request,
+    encode_batch,
+    encode_reply,
+    encode_request,
+)
+from raftzmq.wire.codec import unpack_map
+from raftzmq.wire.version import CLIENT_FRAME
+from tests.broker.fake_cluster import ALICE, BOB, NODES, FakeCluster, read, sequences, write
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+# -- where requests go ---------------------------------------------------------------------
+
+
+def test_writes_go_to_the_leader_unchanged(cluster: FakeCluster) -> None:
+    blob = write(1)
+    cluster.ask(blob)
+    (batch,) = cluster.round()
+    assert batch.node == "n1"
+    assert decode_batch(batch.frames[3]) == [blob]
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_reads_are_spread_over_followers(cluster: FakeCluster) -> None:
+    cluster.ask(*(read(n) for n in range(1, 201)))
+    out = cluster.round()
+    assert {batch.node for batch in out} == {"n2", "n3"}
+    assert all(batch.frames[4] == bytes((Flags.FAST_ONLY,)) for batch in out)
+    assert sorted(n for batch in out for n in sequences(batch)) == list(range(1, 201))
+
+
+def test_the_follower_with_less_to_do_gets_the_next_read(cluster: FakeCluster) -> None:
+    cluster.ask(read(1))
+    (first,) = cluster.round()
+    cluster.ask(read(2))
+    (second,) = cluster.round()
+    assert {first.node, second.node} == {"n2", "n3"}
+    cluster.answer(second)
+    cluster.ask(read(3))
+    (third,) = cluster.round()
+    assert third.node == second.node
+
+
+def test_reads_go_to_the_leader_when_no_follower_can(cluster: FakeCluster) -> None:
+    cluster.router.node_lost("n2", cluster.now_ms)
+    cluster.router.node_lost("n3", cluster.now_ms)
+    cluster.ask(read(1))
+    (batch,) = cluster.round()
+    assert batch.node == "n1"
+
+
+def test_leader_reads_go_to_the_leader(cluster: FakeCluster) -> None:
+    cluster.ask(read(1, Level.LEADER))
+    (batch,) = cluster.round()
+    assert batch.node == "n1"
+
+
+def test_session_reads_go_where_the_index_is_applied(cluster: FakeCluster) -> None:
+    cluster.status("n3", "n1", 1, 20)
+    for n in range(1, 3):
+        cluster.ask(read(n, Level.SESSION, min_index=15))
+        (batch,) = cluster.round()
+        assert batch.node == "n3"
+    cluster.ask(read(3, Level.SESSION, min_index=99))
+    (batch,) = cluster.round()
+    assert batch.node == "n1", "nobody is known to have it, so the leader will"
+
+
+def test_a_silent_node_gets_nothing_new_and_its_reads_go_elsewhere(cluster: FakeCluster) -> None:
+    cluster.ask(read(1))
+    (batch,) = cluster.round()
+    cluster.now_ms += 1_001
+    for node in {"n1", "n2", "n3"} - {batch.node}:
+        cluster.status(node, "n1", 1)
+    (again,) = cluster.round()
+    assert again.node not in (batch.node, "n1")
+    cluster.answer(again)
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)], "the late answer is nobody's"
+
+
+def test_no_writes_for_a_silent_leader(cluster: FakeCluster) -> None:
+    cluster.now_ms += 1_001
+    cluster.status("n2", "n1", 1)
+    cluster.round()
+    cluster.ask(write(1))
+    assert cluster.round() == []
+    cluster.status("n1", "n1", 1)
+    (batch,) = cluster.round()
+    assert batch.node == "n1"
+
+
+# -- lanes and batches ---------------------------------------------------------------------
+
+
+def test_writes_collect_while_the_lanes_are_busy(cluster: FakeCluster) -> None:
+    lanes = []
+    for n in range(limits.WRITE_LANES):
+        cluster.ask(write(n + 1))
+        lanes += cluster.round()
+    assert len(lanes) == limits.WRITE_LANES
+    for n in range(100, 150):
+        cluster.ask(write(n))
+        assert cluster.round() == []
+    cluster.answer(lanes[0])
+    (batch,) = cluster.round()
+    assert sequences(batch) == list(range(100, 150))
+
+
+def test_batches_are_bounded_in_requests_and_bytes(cluster: FakeCluster) -> None:
+    for n in range(2):
+        cluster.ask(*(write(n * 1000 + k) for k in range(1000)))
+    assert [len(sequences(batch)) for batch in cluster.round()] == [1024, 976]
+    big = b"x" * (limits.BATCH_BYTES_MAX // 2)
+    cluster.ask(*(encode_request(Kind.WRITE, b"c", n, payload=big) for n in range(1, 4)))
+    assert [len(sequences(batch)) for batch in cluster.round()] == [1, 1]
+
+
+def test_a_slow_read_moves_to_a_lane_of_its_own(cluster: FakeCluster) -> None:
+    cluster.ask(read(1), read(2))
+    (fast,) = cluster.round()
+    cluster.answer(fast, 0, Deferred.code)
+    (slow,) = cluster.round()
+    (blob,) = decode_batch(slow.frames[3])
+    request = decode_request(blob)
+    assert request.sequence == 2
+    assert request.flags & Flags.SLOW
+    assert slow.frames[4] == b"\0", "nothing stops it in the slow lane"
+    cluster.ask(*(read(n) for n in range(3, 8)))
+    (batch,) = cluster.round()
+    cluster.answer(batch)
+    cluster.answer(slow)
+    assert [code for _, _, code in cluster.verdicts()] == [0] * 7
+
+
+def test_slow_lanes_are_bounded_and_leave_the_fast_ones_free(cluster: FakeCluster) -> None:
+    cluster.ask(*(read(n, flags=int(Flags.SLOW)) for n in range(1, 100)))
+    out = cluster.round()
+    assert len(out) == 2 * limits.SLOW_READ_LANES
+    assert all(len(sequences(batch)) == 1 for batch in out)
+    cluster.ask(read(200))
+    (fast,) = cluster.round()
+    assert sequences(fast) == [200]
+
+
+# -- bounds and bad input ------------------------------------------------------------------
+
+
+def test_beyond_the_bounds_a_request_is_refused_at_once() -> None:
+    cluster = FakeCluster(requests_max=2)
+    cluster.ask(write(1), write(2), write(3))
+    assert cluster.verdicts() == [(ALICE, 3, Overloaded.code)]
+    cluster = FakeCluster(bytes_max=200)
+    cluster.ask(write(1), encode_request(Kind.WRITE, b"c", 2, payload=b"x" * 200))
+    assert cluster.verdicts() == [(ALICE, 2, Overloaded.code)]
+
+
+def test_answered_requests_make_room() -> None:
+    cluster = FakeCluster(requests_max=1)
+    for n in range(1, 4):
+        cluster.ask(write(n))
+        (batch,) = cluster.round()
+        cluster.answer(batch)
+    assert [code for _, _, code in cluster.verdicts()] == [0, 0, 0]
+    held = cluster.router.status()["broker"]
+    assert isinstance(held, dict)
+    assert held["held_requests"] == held["held_bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([b"", CLIENT_FRAME, b"\xc1"], MalformedRequest.code),
+        ([b"", CLIENT_FRAME, encode_batch([b"junk"])], MalformedRequest.code),
+        ([b"", b"RZQ\x63", b""], UnsupportedVersion.code),
+        ([b"", b"HTTP", b""], MalformedRequest.code),
+        ([CLIENT_FRAME, encode_batch([write(1)])], None),
+        ([b"x", CLIENT_FRAME, encode_batch([write(1)])], None),
+        ([], None),
+        ([b"", CLIENT_FRAME, b"", b"", b""], None),
+    ],
+)
+def test_bad_input_gets_one_answer_or_none(
+    cluster: FakeCluster, frames: list[bytes], code: int | None
+) -> None:
+    cluster.router.from_client(BOB, frames, cluster.now_ms)
+    expected = [] if code is None else [(BOB, 0, code)]
+    assert cluster.verdicts() == expected
+    cluster.ask(write(1))
+    assert len(cluster.round()) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.DIGEST, Kind.TRANSFER, Kind.STOP, Kind.OBSERVE])
+def test_what_only_nodes_do_is_refused(cluster: FakeCluster, kind: Kind) -> None:
+    cluster.ask(encode_request(kind, b"c", 1))
+    assert cluster.verdicts() == [(ALICE, 1, Rejected.code)]
+
+
+def test_status_shows_nodes_and_broker(cluster: FakeCluster) -> None:
+    cluster.status("n2", "n1", 1, 77)
+    cluster.ask(encode_request(Kind.STATUS, b"c", 1))
+    cluster.round()
+    ((_, reply),) = cluster.replies
+    assert reply.index == 77, "a new session learns an index from this"
+    body = unpack_map(reply.body, 256)
+    assert [node["node"] for node in body["nodes"]] == ["n1", "n2", "n3"]
+    assert body["broker"]["leader"] == "n1"
+
+
+# -- replies -------------------------------------------------------------------------------
+
+
+def test_replies_go_to_the_connection_that_asked(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), client=ALICE)
+    cluster.ask(write(1), write(2), client=BOB)
+    (batch,) = cluster.round()
+    cluster.answer(batch)
+    messages = cluster.router.take_replies()
+    assert [identity for identity, _ in messages] == [ALICE, BOB]
+    assert [len(decode_batch(frames[2])) for _, frames in messages] == [1, 2]
+
+
+def test_an_answer_that_names_another_request_reaches_nobody(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), client=ALICE)
+    cluster.ask(write(2), client=BOB)
+    (batch,) = cluster.round()
+    swapped = [encode_reply(b"client-a", n, 0, 5, b"", "n1") for n in (2, 1)]
+    cluster.answer_raw(batch, swapped)
+    assert cluster.verdicts() == []
+    cluster.answer(cluster.sent[-1])
+    assert cluster.verdicts() == [(ALICE, 1, 0), (BOB, 2, 0)]
+
+
+def test_an_answer_of_the_wrong_length_is_no_answer(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), write(2))
+    (batch,) = cluster.round()
+    cluster.answer_raw(batch, [encode_reply(b"client-a", 1, 0, 5, b"", "n1")])
+    assert cluster.verdicts() == []
+    assert sequences(cluster.sent[-1]) == [1, 2]
+
+
+def test_the_answer_of_a_node_that_was_not_asked_is_ignored(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch._replace(node="n2"))
+    assert cluster.verdicts() == []
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_large_replies_do_not_share_a_message(cluster: FakeCluster) -> None:
+    cluster.ask(*(read(n) for n in range(1, 11)))
+    (batch,) = cluster.round()
+    cluster.answer(batch, body=b"x" * (limits.BATCH_BYTES_MAX // 3))
+    assert [len(decode_batch(frames[2])) for _, frames in cluster.router.take_replies()] == (
+        [2] * 5
+    )
+
+
+# -- failures of nodes ---------------------------------------------------------------------
+
+
+def test_a_refused_write_waits_for_the_leader_and_is_sent_there(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), write(2, client=b""))
+    (batch,) = cluster.round()
+    cluster.answer(batch, NotLeader.code)
+    assert cluster.round() == []
+    cluster.status("n2", "n1", 1)
+    assert cluster.round() == [], "a follower that has not noticed is not believed"
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    assert again.node == "n2"
+    assert sequences(again) == [1, 2]
+
+
+def test_the_hint_in_a_refusal_is_followed(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, NotLeader.code, detail=NODES["n3"])
+    (again,) = cluster.round()
+    assert again.node == "n3"
+    cluster.answer(again, NotLeader.code, detail=NODES["n1"])
+    assert cluster.round() == [], "two nodes that point at each other make no endless loop"
+
+
+def test_a_lost_leader_loses_nothing_that_has_a_name(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), write(2, client=b""))
+    (batch,) = cluster.round()
+    cluster.router.node_lost("n1", cluster.now_ms)
+    assert cluster.verdicts() == [(ALICE, 2, OutcomeUnknown.code)]
+    assert len(cluster.sent) == 1
+    cluster.status("n3", "n3", 2)
+    (again,) = cluster.round()
+    assert (again.node, sequences(again)) == ("n3", [1])
+    cluster.answer(batch)
+    cluster.answer(again)
+    assert cluster.verdicts()[1:] == [(ALICE, 1, 0)]
+
+
+def test_writes_at_a_paused_leader_move_to_the_new_one(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), write(2, client=b""))
+    (old,) = cluster.round()
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    assert (again.node, sequences(again)) == ("n2", [1])
+    cluster.answer(again)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+    cluster.answer(old, 0, OutcomeUnknown.code)
+    assert cluster.verdicts() == [(ALICE, 1, 0), (ALICE, 2, OutcomeUnknown.code)]
+
+
+def test_leadership_lost_while_committing_is_settled_by_a_second_attempt(
+    cluster: FakeCluster,
+) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, OutcomeUnknown.code)
+    assert cluster.verdicts() == []
+    (again,) = cluster.round(RETRY_MS)
+    cluster.answer(again)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+@pytest.mark.parametrize("code", [DeadlineExpired.code, LedgerExpired.code])
+def test_after_doubt_no_answer_says_not_executed(cluster: FakeCluster, code: int) -> None:
+    cluster.ask(write(1))
+    cluster.round()
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    cluster.answer(again, code)
+    assert cluster.verdicts() == [(ALICE, 1, OutcomeUnknown.code)]
+
+
+def test_after_doubt_an_overloaded_leader_is_asked_again(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    cluster.round()
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    cluster.answer(again, Overloaded.code)
+    assert cluster.verdicts() == []
+    cluster.status("n2", "n2", 2)
+    assert cluster.round(RETRY_MS)
+
+
+@pytest.mark.parametrize("code", [ConstraintFailed.code, Overloaded.code, LedgerExpired.code])
+def test_verdicts_on_a_first_attempt_are_passed_on(cluster: FakeCluster, code: int) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, code)
+    assert cluster.verdicts() == [(ALICE, 1, code)]
+
+
+@pytest.mark.parametrize("code", [Unavailable.code, ShuttingDown.code, Overloaded.code])
+def test_a_read_that_one_node_cannot_serve_is_asked_of_another(
+    cluster: FakeCluster, code: int
+) -> None:
+    cluster.ask(read(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, code)
+    assert cluster.round() == []
+    (again,) = cluster.round(RETRY_MS)
+    assert again.node != batch.node
+    cluster.answer(again)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_too_stale_everywhere_ends_at_the_leader(cluster: FakeCluster) -> None:
+    cluster.ask(read(1, Level.STALE))
+    asked = []
+    for _ in range(3):
+        (batch,) = cluster.round(RETRY_MS)
+        asked.append(batch.node)
+        cluster.answer(batch, TooStale.code)
+    assert sorted(asked[:2]) == ["n2", "n3"]
+    assert asked[2] == "n1"
+    assert cluster.verdicts() == [(ALICE, 1, TooStale.code)]
+
+
+def test_a_lost_follower_loses_no_read(cluster: FakeCluster) -> None:
+    cluster.ask(read(1))
+    (batch,) = cluster.round()
+    cluster.router.node_lost(batch.node, cluster.now_ms)
+    (again,) = cluster.round()
+    assert again.node != batch.node
+    cluster.answer(again)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_a_batch_the_socket_did_not_take_was_never_sent(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, timeout_ms=100), write(2, client=b""))
+    (batch,) = cluster.round()
+    cluster.router.not_sent(batch.batch_id, cluster.now_ms)
+    assert cluster.round() == []
+    (again,) = cluster.round(RETRY_MS)
+    assert sequences(again) == [1, 2]
+    cluster.router.not_sent(again.batch_id, cluster.now_ms)
+    cluster.round(100)
+    assert cluster.replies[0][1].code == DeadlineExpired.code
+
+
+def test_an_answer_that_got_lost_is_asked_for_again(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    for _ in range(ANSWER_LOST_MS // 500):
+        assert len(cluster.sent) == 1
+        cluster.round(500)
+        cluster.status("n1", "n1", 1)
+    (again,) = cluster.sent[1:]
+    assert sequences(again) == [1]
+    cluster.answer(batch)
+    assert cluster.verdicts() == []
+    cluster.answer(again)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+# -- time ----------------------------------------------------------------------------------
+
+
+def test_an_expired_request_is_never_sent(cluster: FakeCluster) -> None:
+    cluster.router.node_lost("n1", cluster.now_ms)
+    cluster.ask(write(1, timeout_ms=50), read(2, Level.LEADER, timeout_ms=50))
+    cluster.round(49)
+    assert cluster.verdicts() == []
+    cluster.round(1)
+    assert cluster.verdicts() == [
+        (ALICE, 1, DeadlineExpired.code),
+        (ALICE, 2, DeadlineExpired.code),
+    ]
+    cluster.status("n2", "n2", 2)
+    assert cluster.round() == []
+
+
+def test_what_was_sent_and_expires_is_unknown_for_writes_only(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, timeout_ms=50), read(2, timeout_ms=50))
+    out = cluster.round()
+    cluster.round(50)
+    assert sorted(cluster.verdicts()) == [
+        (ALICE, 1, OutcomeUnknown.code),
+        (ALICE, 2, DeadlineExpired.code),
+    ]
+    for batch in out:
+        cluster.answer(batch)
+    assert len(cluster.verdicts()) == 2, "answered once"
+
+
+def test_a_lane_held_by_expired_requests_is_free_again(cluster: FakeCluster) -> None:
+    for n in range(limits.WRITE_LANES):
+        cluster.ask(write(n + 1, timeout_ms=50))
+        cluster.round()
+    cluster.ask(write(9))
+    assert cluster.round() == []
+    (batch,) = cluster.round(50)
+    assert sequences(batch) == [9]
+
+
+def test_a_write_that_was_surely_not_executed_expires_as_such(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, timeout_ms=50))
+    (batch,) = cluster.round()
+    cluster.answer(batch, NotLeader.code)
+    cluster.round(50)
+    assert cluster.verdicts() == [(ALICE, 1, DeadlineExpired.code)]
+
+
+def test_stopping_answers_everything(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), read(2))
+    cluster.round()
+    cluster.router.node_lost("n1", cluster.now_ms)
+    cluster.ask(write(3))
+    cluster.router.shut_down()
+    cluster.ask(write(4))
+    assert sorted(cluster.verdicts()) == [
+        (ALICE, 1, OutcomeUnknown.code),
+        (ALICE, 2, ShuttingDown.code),
+        (ALICE, 3, ShuttingDown.code),
+        (ALICE, 4, ShuttingDown.code),
+    ]
