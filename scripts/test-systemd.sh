@@ -177,6 +177,8 @@ esac
 # Only what raftzmq needs is started: none of this machine's own services and timers.
 printf '[Unit]\nRequires=basic.target\nAfter=basic.target\n' >"$SYSTEM/raftzmq-test.target"
 ln -sf /dev/null "$SYSTEM/timers.target"
+# Kept on the overlay, so that the end of the services can be read after the end of the container.
+mkdir -p "$BOX/var/log/journal"
 
 say "Booting systemd as PID 1 of a container with its own loopback network"
 systemd-nspawn --quiet --directory="$BOX" --boot --register=no --keep-unit --private-network \
@@ -215,3 +217,113 @@ for unit in raftzmq@n1 raftzmq@n2 raftzmq@n3 raftzmq-proxy; do
     inside systemd-analyze security --threshold=20 --no-pager "$unit" >/dev/null 2>&1 \
         || fail "$unit is more exposed than 2.0"
 done
+
+say "Writing 100 rows and reading them back with the command line"
+cli write "CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT)" >/dev/null
+cli write "INSERT INTO t (note) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+WHERE i < 100) SELECT 'row ' || i FROM n" >/dev/null
+rows() { cli read "SELECT count(*) AS c, min(note) AS m FROM t" --format json | tr -d ' \n'; }
+has_rows() { rows | grep -q "\"c\":$1[,}]"; }
+has_rows 100 || fail "100 rows were written, and this came back: $(rows)"
+
+field() { # NAME FIELD: of the status of a node; leader and term of the cluster with NAME "-"
+    cli status --json | "$VENV/bin/python" -c 'import json, sys
+seen = json.load(sys.stdin)
+part = seen if sys.argv[1] == "-" else seen["nodes"][sys.argv[1]] or {}
+print(part.get(sys.argv[2]))' "$1" "$2"
+}
+caught_up() { # NAME: knows a leader and has applied all that this leader has committed
+    local leader
+    leader="$(field - leader)"
+    [ "$(field "$1" leader)" = "$leader" ] \
+        && [ "$(field "$1" applied_index)" -ge "$(field "$leader" commit_index)" ]
+}
+
+LEADER="$(field - leader)"
+say "kill -9 of the main process of $LEADER, the leader"
+PID="$(property "raftzmq@$LEADER" MainPID)"
+inside kill -9 "$PID"
+cli write "INSERT INTO t (note) VALUES ('while it was down')" >/dev/null \
+    || fail "a write after the kill failed"
+note "a write right after it succeeded; $(field - leader) leads now"
+
+say "Waiting for systemd to restart $LEADER and for $LEADER to catch up"
+restarted() {
+    [ "$(property "raftzmq@$LEADER" NRestarts)" = 1 ] \
+        && inside systemctl is-active --quiet "raftzmq@$LEADER"
+}
+wait_for 30 restarted || fail "$LEADER is not active after one restart"
+[ "$(property "raftzmq@$LEADER" MainPID)" != "$PID" ] || fail "$LEADER still is process $PID"
+wait_for 30 caught_up "$LEADER" || fail "$LEADER has not caught up"
+note "NRestarts=1, process $PID became $(property "raftzmq@$LEADER" MainPID), applied index" \
+    "$(field "$LEADER" applied_index) = commit index of the leader"
+has_rows 101 || fail "101 rows were written, and this came back: $(rows)"
+DOOR="$("$VENV/bin/python" -c 'import sys, tomllib
+print(tomllib.load(open(sys.argv[1], "rb"))["nodes"][sys.argv[2]]["client"])' \
+    "$BOX/etc/raftzmq/nodes.toml" "$LEADER")"
+inside /opt/raftzmq/bin/raftzmq read "SELECT count(*) AS c FROM t" --level stale --format json \
+    --connect "$DOOR" | tr -d ' \n' | grep -q '"c":101' \
+    || fail "the copy of $LEADER itself does not hold all 101 rows"
+
+LEADER="$(field - leader)"
+say "systemctl stop of $LEADER, the leader now: graceful, and no write fails meanwhile"
+writing() {
+    local n
+    for n in $(seq 10); do
+        cli write "INSERT INTO t (note) VALUES ('while stopping $n')" >/dev/null || return 1
+    done
+}
+writing &
+WRITING=$!
+sleep 1
+inside systemctl stop "raftzmq@$LEADER"
+[ "$(property "raftzmq@$LEADER" ExecMainStatus)" = 0 ] \
+    || fail "$LEADER ended with status $(property "raftzmq@$LEADER" ExecMainStatus)"
+[ "$(property "raftzmq@$LEADER" Result)" = success ] \
+    || fail "systemd calls the end of $LEADER: $(property "raftzmq@$LEADER" Result)"
+wait "$WRITING" || fail "a write failed while the leader was stopped"
+has_rows 111 || fail "111 rows were written, and this came back: $(rows)"
+note "exit code 0, $(field - leader) leads now, 10 writes meanwhile succeeded"
+inside timeout 60 systemctl start "raftzmq@$LEADER" || fail "$LEADER did not start again"
+wait_for 30 caught_up "$LEADER" || fail "$LEADER has not caught up"
+
+say "A node that nodes.toml does not name fails with 78, once"
+inside systemctl start raftzmq@nobody 2>/dev/null && fail "raftzmq@nobody started"
+sleep 2
+[ "$(property raftzmq@nobody ExecMainStatus)" = 78 ] \
+    || fail "its status is $(property raftzmq@nobody ExecMainStatus), not 78"
+[ "$(property raftzmq@nobody NRestarts)" = 0 ] \
+    || fail "it was restarted $(property raftzmq@nobody NRestarts) times"
+
+say "kill -9 of the proxy: systemd restarts it, and a write that waits for it succeeds"
+inside kill -9 "$(property raftzmq-proxy MainPID)"
+cli write "INSERT INTO t (note) VALUES ('through a new proxy')" >/dev/null \
+    || fail "the write failed"
+[ "$(property raftzmq-proxy NRestarts)" = 1 ] || fail "the proxy was not restarted"
+has_rows 112 || fail "112 rows were written, and this came back: $(rows)"
+
+if [ "$KEEP" = yes ]; then
+    FAILED=no
+    exit 0
+fi
+
+say "Shutting the machine down: systemd stops all services, the container ends"
+MACHINE_ID="$(inside cat /etc/machine-id)"
+inside systemctl poweroff
+wait_for 60 container_gone || fail "the container still runs after 60 s"
+code=0
+wait "$CONTAINER" || code=$?
+[ "$code" = 0 ] || fail "systemd-nspawn ended with $code"
+CONTAINER=""
+INIT=""
+# What systemd itself wrote about the end of each service is in the journal of the container.
+for unit in raftzmq@n1 raftzmq@n2 raftzmq@n3 raftzmq-proxy; do
+    journalctl -D "$BOX/var/log/journal/$MACHINE_ID" -u "$unit" -n 10 --no-pager -o cat \
+        >"$WORK/end.log" 2>/dev/null || fail "the journal of the container cannot be read"
+    grep -q "Deactivated successfully" "$WORK/end.log" \
+        || { cat "$WORK/end.log" >&2; fail "$unit did not end in order at shutdown"; }
+done
+note "all four services ended in order"
+
+FAILED=no
+echo "All $STEP steps passed in $((SECONDS - STARTED)) s."

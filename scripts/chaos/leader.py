@@ -1,0 +1,169 @@
+"""Kills or pauses the leader of a running cluster on this machine, and watches what follows.
+
+Run by kill-leader.sh and pause-leader.sh. Signals go only to processes of this machine: every
+node of nodes.toml must be on loopback, and the process must look like raftzmq.
+"""
+
+# ruff: noqa: T201  (printing is what this program is for)
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import raftzmq
+from raftzmq.cli.options import open_config
+from raftzmq.config import ClusterConfig
+from raftzmq.errors import RaftzmqError
+from raftzmq.observe.ask import Asker
+from raftzmq.observe.survey import leader_of
+from raftzmq.wire.client import Kind
+from raftzmq.wire.codec import DecodeError
+from raftzmq.wire.status import NodeStatus, decode_status
+
+_LOOPBACK = re.compile(r"ipc://.*|tcp://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+")
+WAIT_S = 15.0
+"""For a leader to be there, and for the next one to be elected."""
+
+
+class ChaosError(Exception):
+    """What was asked for cannot be done, or did not happen; the message says why."""
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    arguments = _parser().parse_args()
+    # Whoever stops this script must not leave a leader paused: finally clauses have to run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        config = open_config(arguments.config)
+        _only_this_machine(config)
+        with Asker({name: node.client for name, node in config.nodes.items()}) as asker:
+            old = _wait_for_leader(asker, config.nodes, beyond_term=0)
+            _check_is_raftzmq(old)
+            print(f"{old.node} leads in term {old.term}, process {old.pid}")
+            if arguments.what == "kill":
+                _kill(config, asker, old)
+            else:
+                _pause(config, asker, old, arguments.seconds)
+    except (ChaosError, RaftzmqError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Kill or pause the leader and watch.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    kill = commands.add_parser("kill")
+    pause = commands.add_parser("pause")
+    pause.add_argument("--seconds", type=float, default=3.0)
+    for command in (kill, pause):
+        command.add_argument("--config", type=Path, default=None)
+    return parser
+
+
+def _kill(config: ClusterConfig, asker: Asker, old: NodeStatus) -> None:
+    others = [name for name in config.nodes if name != old.node]
+    with raftzmq.connect(*_entrances(config, old.node)) as database:
+        database.read("SELECT 1")
+        began = time.monotonic()
+        os.kill(old.pid, signal.SIGKILL)
+        print(f"kill -9 {old.pid}")
+        _report_successor(asker, others, old, began)
+        database.read("SELECT 1")
+        print(f"a linearizable read was answered {_since(began)} after the kill")
+    print(f"{old.node} is down unless something restarts it: raftzmq start {old.node}")
+
+
+def _pause(config: ClusterConfig, asker: Asker, old: NodeStatus, seconds: float) -> None:
+    others = [name for name in config.nodes if name != old.node]
+    began = time.monotonic()
+    os.kill(old.pid, signal.SIGSTOP)
+    try:
+        print(f"kill -STOP {old.pid}")
+        new = _report_successor(asker, others, old, began)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+    finally:
+        os.kill(old.pid, signal.SIGCONT)
+    woke = time.monotonic()
+    print(f"kill -CONT {old.pid} after {_since(began)}")
+    while True:
+        seen = _ask(asker, [old.node]).get(old.node)
+        if seen is not None and seen.role != "leader" and seen.term >= new.term:
+            break
+        if time.monotonic() - woke > WAIT_S:
+            raise ChaosError(f"{old.node} has not stepped down {WAIT_S:.0f} s after it woke up")
+    print(
+        f"{old.node} stepped down: {seen.role} of {seen.leader or 'nobody yet'} in term "
+        f"{seen.term}, {_since(woke)} after it woke up"
+    )
+
+
+def _report_successor(asker: Asker, others: list[str], old: NodeStatus, began: float) -> NodeStatus:
+    new = _wait_for_leader(asker, others, beyond_term=old.term)
+    print(f"{new.node} leads in term {new.term}, after {_since(began)}")
+    return new
+
+
+def _wait_for_leader(asker: Asker, names: Iterable[str], *, beyond_term: int) -> NodeStatus:
+    wanted = list(names)
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        statuses = _ask(asker, wanted)
+        leader = leader_of(statuses)
+        if leader is not None and leader.term > beyond_term:
+            return leader
+        time.sleep(0.001)
+    raise ChaosError(
+        f"no leader among {', '.join(wanted)} within {WAIT_S:.0f} s; is the cluster running? "
+        f"see raftzmq status"
+    )
+
+
+def _ask(asker: Asker, names: list[str]) -> dict[str, NodeStatus]:
+    statuses: dict[str, NodeStatus] = {}
+    for name, reply in asker.ask(Kind.STATUS, names=names, timeout_ms=200).items():
+        if reply.code == 0:
+            try:
+                statuses[name] = decode_status(reply.body)
+            except DecodeError:
+                continue
+    return statuses
+
+
+def _only_this_machine(config: ClusterConfig) -> None:
+    for node in config.nodes.values():
+        if not (_LOOPBACK.fullmatch(node.peer) and _LOOPBACK.fullmatch(node.client)):
+            raise ChaosError(
+                f"node {node.name} is not on loopback ({node.client}); this script harms only "
+                f"clusters that live on this machine"
+            )
+
+
+def _check_is_raftzmq(status: NodeStatus) -> None:
+    """A pid from a message is a claim; a signal to the wrong process cannot be taken back."""
+    try:
+        command = Path(f"/proc/{status.pid}/cmdline").read_bytes()
+    except OSError:
+        raise ChaosError(f"process {status.pid} of {status.node} is not on this machine") from None
+    if b"raftzmq" not in command:
+        raise ChaosError(f"process {status.pid} of {status.node} does not look like raftzmq")
+
+
+def _entrances(config: ClusterConfig, without: str) -> list[str]:
+    proxies = [proxy.address for proxy in config.proxies.values()]
+    return proxies or [node.client for node in config.nodes.values() if node.name != without]
+
+
+def _since(began: float) -> str:
+    return f"{(time.monotonic() - began) * 1000:.0f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
