@@ -13,7 +13,7 @@ from collections.abc import Callable
 import zmq
 
 from raftzmq.config import ClusterConfig
-from raftzmq.errors import MalformedRequest, StorageFailed, UnsupportedVersion
+from raftzmq.errors import MalformedRequest, UnsupportedVersion
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Outcome
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
@@ -249,9 +249,7 @@ class Node:
             elif isinstance(item, Taken):
                 self._replica.snapshot_taken(item.source)
             elif isinstance(item, Failed | TakeFailed):
-                raise StorageFailed(f"applying or copying state.db failed: {item.error}") from (
-                    item.error
-                )
+                raise item.error
 
     def _maybe_checkpoint(self) -> None:
         written = self._replica.log_size.total_bytes

@@ -17,7 +17,7 @@ from raftzmq.statemachine.machine import Machine
 from raftzmq.storage.contract import StoredLog
 from raftzmq.storage.folder import DataFolder
 from raftzmq.storage.snapshot_file import finish_interrupted_install
-from raftzmq.storage.sqlite_log import SqliteLogStore
+from raftzmq.storage.sqlite_log import REMEDY, SqliteLogStore
 
 STATE_NAME = "state.db"
 LOG_NAME = "raft.db"
@@ -56,6 +56,14 @@ def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
         StorageDamaged: a file does not hold what it should.
     """
     folder = DataFolder.open(node.data, cluster=config.cluster, node=node.name)
+    try:
+        return _open(config, folder)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _open(config: ClusterConfig, folder: DataFolder) -> Opened:
     state_path = folder.path / STATE_NAME
     log_path = folder.path / LOG_NAME
     finish_interrupted_install(folder.path)
@@ -63,8 +71,7 @@ def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
         # Without raft.db the node has forgotten whom it voted for and what it acknowledged.
         raise StorageDamaged(
             f"{log_path} is missing while {state_path} exists: this node can no longer keep its "
-            f"promises to the others. Move {folder.path} away and start it again empty only if "
-            f"the other nodes hold every write."
+            f"promises to the others; {REMEDY}"
         )
     store = SqliteLogStore(log_path)
     log = store.load()
@@ -81,8 +88,7 @@ def _reconcile(
     if index < log.base.index:
         raise StorageDamaged(
             f"{state_path} holds entries up to {index}, but {log_path} begins after "
-            f"{log.base.index}: {state_path.name} was lost or replaced by an older copy. Move the "
-            f"data folder away and start this node empty: the others bring it up to date."
+            f"{log.base.index}: {state_path.name} was lost or replaced by an older copy; {REMEDY}"
         )
     if index == log.base.index:
         return log

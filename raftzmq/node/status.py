@@ -7,7 +7,9 @@ import os
 from raftzmq import __version__, limits
 from raftzmq.config import ClusterConfig
 from raftzmq.node.service import ClientService
+from raftzmq.raft.types import Role
 from raftzmq.replica.replica import Replica
+from raftzmq.transport.clock import monotonic_ms
 from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
 
 
@@ -26,7 +28,8 @@ class StatusReport:
         self._boot = boot
         self._pid = os.getpid()
         self.service: ClientService | None = None
-        self.since_ms = 0
+        self._held: tuple[Role, int] | None = None
+        self._held_since_ms = 0
 
     def key(self) -> tuple[object, ...]:
         """What observers must hear of at once."""
@@ -64,7 +67,15 @@ class StatusReport:
                 writes=counters.writes if counters else 0,
                 fsyncs=replica.fsyncs,
                 peers=peers,
-                since_ms=self.since_ms,
+                since_ms=self._since_ms(),
                 dropped=dict(replica.dropped),
             )
         )
+
+    def _since_ms(self) -> int:
+        """How long role and term have been what they are, as far as anyone has asked."""
+        raft = self._replica.raft
+        if self._held != (raft.role, raft.term):
+            self._held = raft.role, raft.term
+            self._held_since_ms = monotonic_ms()
+        return monotonic_ms() - self._held_since_ms
