@@ -33,6 +33,8 @@ def begin(state: RaftState, target: NodeId | None) -> bool:
     deadline = state.now + state.config.election_ticks
     state.transfer = Transfer(target, deadline)
     note(state, TransferChanged(target=target, state="began"))
+    # Whatever was lost on the way to the target should show now, not at some heartbeat.
+    state.progress[target].nudge = True
     state.replicate_due = True
     advance(state, target)
     return True

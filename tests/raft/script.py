@@ -208,7 +208,7 @@ class Script:
             base = node.live.base
             entries = " ".join(describe_entry(entry) for entry in node.log())
             start = f"({base.index}@{base.term}) " if base.index else ""
-            self._say(f"  {name}: {start}{entries}")
+            self._say(f"  {name}: {start}{entries}".rstrip())
 
     def do_progress(self, words: list[str]) -> None:
         for peer, view in self.cluster.nodes[words[0]].live.progress().items():
