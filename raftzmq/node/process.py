@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import ConfigError, StartError
 from raftzmq.invariants import InvariantBroken
 from raftzmq.node.loop import Node
-from raftzmq.node.notify import notify
+from raftzmq.observe.log_line import say
+from raftzmq.observe.service_manager import notify
 from raftzmq.node.startup import open_folder
 
 EXIT_INVARIANT = 70  # EX_SOFTWARE of sysexits.h
@@ -38,10 +38,10 @@ def run_node(config: ClusterConfig, name: str) -> int:
             )
         _serve(config, name)
     except StartError as error:
-        _say(name, f"error: {error}")
+        say(name, f"error: {error}")
         return error.exit_code
     except InvariantBroken as error:
-        _say(name, f"error: broken invariant, please report it: {error}")
+        say(name, f"error: broken invariant, please report it: {error}")
         return EXIT_INVARIANT
     return 0
 
@@ -51,25 +51,19 @@ def _serve(config: ClusterConfig, name: str) -> None:
 
     def ready() -> None:
         notify("READY=1")
-        _say(name, "ready")
+        say(name, "ready")
 
     try:
-        node = Node(config, name, opened, lambda line: _say(name, line), ready)
+        node = Node(config, name, opened, lambda line: say(name, line), ready)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: node.stop())
-        _say(
+        say(
             name,
             f"serving clients at {config.nodes[name].client}, peers at "
             f"{config.nodes[name].peer}, data in {Path(config.nodes[name].data)}",
         )
         node.run()
         notify("STOPPING=1")
-        _say(name, "stopped")
+        say(name, "stopped")
     finally:
         opened.folder.close()
-
-
-def _say(name: str, line: str) -> None:
-    moment = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
-    sys.stderr.write(f"{moment} {name}: {line}\n")
-    sys.stderr.flush()
