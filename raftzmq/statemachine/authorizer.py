@@ -36,6 +36,7 @@ _ALLOW: Final = frozenset(
         apsw.SQLITE_UPDATE,
     }
 )
+_TEMPORARY: Final = "temporary objects would not survive a restart of the node"
 _REASONS: Final = {
     apsw.SQLITE_TRANSACTION: "a request is one transaction by itself: send its statements"
     " together instead of BEGIN, COMMIT or ROLLBACK",
@@ -43,10 +44,10 @@ _REASONS: Final = {
     " not available",
     apsw.SQLITE_ATTACH: "ATTACH and VACUUM would touch files that are not replicated",
     apsw.SQLITE_DETACH: "DETACH would touch files that are not replicated",
-    apsw.SQLITE_CREATE_TEMP_INDEX: "temporary objects would not survive a restart of the node",
-    apsw.SQLITE_CREATE_TEMP_TABLE: "temporary objects would not survive a restart of the node",
-    apsw.SQLITE_CREATE_TEMP_TRIGGER: "temporary objects would not survive a restart of the node",
-    apsw.SQLITE_CREATE_TEMP_VIEW: "temporary objects would not survive a restart of the node",
+    apsw.SQLITE_CREATE_TEMP_INDEX: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_TABLE: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_TRIGGER: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_VIEW: _TEMPORARY,
 }
 _FUNCTIONS_REFUSED: Final = frozenset({"load_extension", "fts3_tokenizer"})
 _MODULES: Final = frozenset(
@@ -158,9 +159,11 @@ class Authorizer:
         if operation == apsw.SQLITE_FUNCTION:
             name = (second or "").lower()
             return f"{name}() is not available" if name in _FUNCTIONS_REFUSED else ""
+        if database == "temp" and operation == apsw.SQLITE_INSERT:
+            # CREATE TABLE temp.x and CREATE TRIGGER temp.x do not come as CREATE_TEMP_*, but
+            # each temporary object is inserted into the temporary catalogue.
+            return _TEMPORARY
         if operation == apsw.SQLITE_CREATE_VTABLE:
-            if database == "temp":
-                return _REASONS[apsw.SQLITE_CREATE_TEMP_TABLE]
             if (second or "").lower() not in _MODULES:
                 return f"virtual tables of module {second} are not available"
             return _internal(first)

@@ -17,6 +17,7 @@ import msgpack
 
 from raftzmq.errors import (
     ConstraintFailed,
+    Forbidden,
     MalformedRequest,
     RequestError,
     SqlError,
@@ -241,6 +242,8 @@ class Executor:
                 raise MalformedRequest("parameters need a text with a single statement")
             if begun > self._bounds.statements_max:
                 raise TooLarge(f"more than {self._bounds.statements_max} statements")
+            if cursor.is_explain == 1:
+                raise Forbidden("EXPLAIN shows page numbers, which differ between replicas")
             description = cursor.get_description()
             columns = [column[0] for column in description] or None
             rows = [] if columns else None

@@ -112,9 +112,7 @@ def test_defer_foreign_keys_ends_with_the_request(world: World) -> None:
 
 
 def test_an_entry_may_switch_foreign_keys_off_for_itself(world: World) -> None:
-    world.ok(
-        "CREATE TABLE p(id INTEGER PRIMARY KEY)", "CREATE TABLE c(p NOT NULL REFERENCES p)"
-    )
+    world.ok("CREATE TABLE p(id INTEGER PRIMARY KEY)", "CREATE TABLE c(p NOT NULL REFERENCES p)")
     first = world.next_index
     orphan = anonymous("INSERT INTO c VALUES(1)")
     replies = world.apply(

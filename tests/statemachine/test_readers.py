@@ -1,0 +1,123 @@
+"""Queries on snapshots, with limits in wall time and bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+import pytest
+
+from raftzmq import errors
+from raftzmq.statemachine.readers import Reader
+from tests.statemachine.world import World, payload
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+
+
+class Clock:
+    """Moves by ``step_s`` at each look."""
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        self.now_s = 100.0
+        self.step_s = step_s
+
+    def __call__(self) -> float:
+        self.now_s += self.step_s
+        return self.now_s
+
+
+@pytest.fixture
+def reader(world: World) -> Iterator[Reader]:
+    world.ok("CREATE TABLE t(a)", "INSERT INTO t VALUES(1), (2)")
+    made = Reader(world.path)
+    yield made
+    made.close()
+
+
+def ask(
+    reader: Reader,
+    *statements: str | tuple[str, Any],
+    monotonic: Callable[[], float] | None = None,
+    **limits: Any,
+) -> tuple[int, Any]:
+    limits = {"timeout_ms": 1_000, **limits}
+    reply = reader.run(payload(*statements), monotonic=monotonic or Clock(), **limits)
+    return reply.code, msgpack.unpackb(reply.body)
+
+
+def test_rows_and_columns(reader: Reader) -> None:
+    code, body = ask(reader, ("SELECT a, ? AS b FROM t", ["x"]), "SELECT a FROM t WHERE 0", "")
+    assert code == 0
+    assert body == [
+        [0, 0, ["a", "b"], [[1, "x"], [2, "x"]]],
+        [0, 0, ["a"], []],
+        [0, 0, None, None],
+    ]
+
+
+def test_sees_what_is_applied_and_tells_the_index(world: World, reader: Reader) -> None:
+    ask(reader, "SELECT 1")
+    assert reader.applied_index == world.machine.applied[0]
+    world.ok("INSERT INTO t VALUES(3)")
+    assert ask(reader, "SELECT count(*) FROM t")[1][0][3] == [[3]]
+    assert reader.applied_index == world.machine.applied[0]
+
+
+def test_a_batch_shares_one_snapshot(world: World, reader: Reader) -> None:
+    index = reader.begin()
+    world.ok("INSERT INTO t VALUES(3)")
+    assert ask(reader, "SELECT count(*) FROM t")[1][0][3] == [[2]]
+    assert ask(reader, "syntax error")[0] == errors.SqlError.code
+    assert ask(reader, "SELECT count(*) FROM t")[1][0][3] == [[2]]
+    assert reader.applied_index == index
+    reader.end()
+    reader.end()
+    assert ask(reader, "SELECT count(*) FROM t")[1][0][3] == [[3]]
+
+
+def test_timeout(reader: Reader) -> None:
+    code, (message, _) = ask(reader, ENDLESS, monotonic=Clock(0.1), timeout_ms=500)
+    assert code == errors.StatementTimeout.code
+    assert "500 ms" in message
+    assert ask(reader, "SELECT 1", monotonic=Clock(0.1))[0] == 0
+
+
+def test_fast_lane_defers(reader: Reader) -> None:
+    clock = Clock(0.001)
+    assert ask(reader, ENDLESS, monotonic=clock, fast_only=True)[0] == errors.Deferred.code
+    assert clock.now_s < 100.1
+    assert ask(reader, "SELECT 1", monotonic=clock, fast_only=True)[0] == 0
+
+
+def test_a_deadline_shorter_than_the_fast_lane_is_a_timeout(reader: Reader) -> None:
+    code, _ = ask(reader, ENDLESS, monotonic=Clock(0.001), fast_only=True, timeout_ms=5)
+    assert code == errors.StatementTimeout.code
+
+
+def test_result_bytes(reader: Reader) -> None:
+    big = "SELECT zeroblob(600)"
+    assert ask(reader, big, result_bytes_max=1_000)[0] == 0
+    assert ask(reader, big, big, result_bytes_max=1_000)[0] == errors.TooLarge.code
+
+
+def test_malformed(reader: Reader) -> None:
+    reply = reader.run(b"\xc1", timeout_ms=1_000, monotonic=Clock())
+    assert reply.code == errors.MalformedRequest.code
+    assert ask(reader, ("SELECT ?", [[1]]))[0] == errors.MalformedRequest.code
+
+
+def test_interrupt_from_another_thread(reader: Reader) -> None:
+    looked = threading.Event()
+
+    def monotonic() -> float:
+        looked.set()
+        return 0.0
+
+    stopper = threading.Thread(target=lambda: (looked.wait(10), reader.interrupt()))
+    stopper.start()
+    code, _ = ask(reader, ENDLESS, monotonic=monotonic)
+    stopper.join()
+    assert code == errors.ShuttingDown.code
+    assert ask(reader, "SELECT 1")[0] in (0, errors.ShuttingDown.code)
