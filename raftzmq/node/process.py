@@ -12,9 +12,9 @@ from raftzmq.config import ClusterConfig
 from raftzmq.errors import ConfigError, StartError
 from raftzmq.invariants import InvariantBroken
 from raftzmq.node.loop import Node
+from raftzmq.node.startup import open_folder
 from raftzmq.observe.log_line import say
 from raftzmq.observe.service_manager import notify
-from raftzmq.node.startup import open_folder
 
 EXIT_INVARIANT = 70  # EX_SOFTWARE of sysexits.h
 THREAD_SWITCH_S = 0.0005
