@@ -52,15 +52,17 @@ def encode_statements(statements: Iterable[tuple[str, Sequence[object]]]) -> byt
         MalformedRequest: not (text, parameters); a parameter that SQLite cannot store.
         TooLarge: more than STATEMENTS_MAX, PARAMETERS_MAX or REQUEST_BYTES_MAX.
     """
-    out: list[tuple[str, list[object]]] = []
+    out: list[tuple[str, list[Any]]] = []
     for sql, parameters in statements:
         if type(sql) is not str or isinstance(parameters, (str, bytes)):
             raise MalformedRequest("a statement is (SQL text, sequence of parameters)")
-        values = list(parameters)
+        values: list[Any] = list(parameters)
         if not _SENDABLE_TYPES.issuperset(map(type, values)):
             raise MalformedRequest(f"{_unsendable(values)} in: {sql:.80}")
         if len(values) > PARAMETERS_MAX:
             raise TooLarge(f"{len(values)} parameters, at most {PARAMETERS_MAX}, in: {sql:.80}")
+        if any(type(value) is int and not _I64_MIN <= value <= _I64_MAX for value in values):
+            raise MalformedRequest(f"an integer does not fit into 64 signed bits in: {sql:.80}")
         out.append((sql, [int(value) if type(value) is bool else value for value in values]))
     if not out:
         raise MalformedRequest("a request needs at least one statement")
@@ -68,8 +70,6 @@ def encode_statements(statements: Iterable[tuple[str, Sequence[object]]]) -> byt
         raise TooLarge(f"{len(out)} statements, at most {STATEMENTS_MAX} in one request")
     try:
         payload = pack(out)
-    except OverflowError:
-        raise MalformedRequest("an integer parameter does not fit into 64 bits") from None
     except UnicodeEncodeError as error:
         raise MalformedRequest(f"text that is not Unicode: {error}") from None
     if len(payload) > REQUEST_BYTES_MAX:
@@ -77,7 +77,7 @@ def encode_statements(statements: Iterable[tuple[str, Sequence[object]]]) -> byt
     return payload
 
 
-def _unsendable(values: list[object]) -> str:
+def _unsendable(values: list[Any]) -> str:
     names = {type(value).__name__ for value in values if type(value) not in _SENDABLE_TYPES}
     return "SQLite has no type for a parameter of type " + ", ".join(sorted(names))
 

@@ -104,7 +104,7 @@ def decode_status(body: bytes) -> NodeStatus:
         known[name] = value
     known["peers"] = {name: _peer(name, value) for name, value in known["peers"].items()}
     dropped: dict[Any, Any] = known["dropped"]
-    if not all(type(key) is str and type(count) is int for key, count in dropped.items()):
+    if not all(type(key) is str and type(n) is int and n >= 0 for key, n in dropped.items()):
         raise DecodeError("status field dropped is not cause and count")
     return NodeStatus(**known)
 

@@ -81,12 +81,14 @@ def test_a_peer_that_was_never_there_is_not_lost(context: Context) -> None:
 
 
 def test_a_port_that_hangs_up_before_the_handshake_is_not_a_lost_peer(context: Context) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as foreign:
-        with links(context, {"n2": f"tcp://127.0.0.1:{foreign.getsockname()[1]}"}) as made:
-            foreign.settimeout(PATIENCE_MS / 1_000)
-            foreign.accept()[0].close()
-            assert made.monitors()[0].poll(PATIENCE_MS), "the disconnection is not even reported"
-            assert made.events() == []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as foreign,
+        links(context, {"n2": f"tcp://127.0.0.1:{foreign.getsockname()[1]}"}) as made,
+    ):
+        foreign.settimeout(PATIENCE_MS / 1_000)
+        foreign.accept()[0].close()
+        assert made.monitors()[0].poll(PATIENCE_MS), "the disconnection is not even reported"
+        assert made.events() == []
 
 
 def test_a_lost_link_is_reported_once_and_comes_back(context: Context) -> None:
