@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,8 @@ def test_a_flipped_byte_of_an_entry(closed: Path) -> None:
         ("UPDATE state SET last_index = 29", "checksum of the state row"),
         ("UPDATE state SET base_index = 12", "checksum of the state row"),
         ("UPDATE state SET version = 2", "format version 2 is not 1"),
+        ("ALTER TABLE state RENAME voted_for TO noted_for", "no such column"),
+        ("DROP TABLE state", "no such table"),
         ("DELETE FROM state", "the state row is missing"),
     ],
 )
@@ -190,3 +193,32 @@ def test_a_second_process_is_kept_out(closed: Path) -> None:
         second.load()
     first.save(HardState(4), [])
     first.close()
+
+
+@pytest.mark.parametrize("victim", ["raft.db", "raft.db-wal"])
+def test_no_flipped_byte_goes_unnoticed(killed: Path, tmp_path: Path, victim: str) -> None:
+    """Whatever byte flips: the log is refused, or it is what was saved."""
+    if victim == "raft.db":
+        store = SqliteLogStore(killed, wal_bytes=0)
+        store.load()
+        store.close()
+    healthy = tmp_path / "healthy"
+    shutil.copytree(killed.parent, healthy)
+    store = SqliteLogStore(killed, wal_bytes=0)
+    saved = store.load()
+    store.close()
+    chance = random.Random(3)
+    used = len((healthy / victim).read_bytes().rstrip(b"\0"))
+    refused = 0
+    for trial in range(120):
+        copy = tmp_path / f"copy{trial}"
+        shutil.copytree(healthy, copy)
+        _flip(copy / victim, chance.randrange(used))
+        store = SqliteLogStore(copy / "raft.db", wal_bytes=0)
+        try:
+            assert store.load() == saved
+        except (StorageDamaged, StorageFailed):
+            refused += 1
+        store.close()
+        shutil.rmtree(copy)
+    assert refused > 20

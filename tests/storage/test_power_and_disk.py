@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from raftzmq.errors import StorageFailed
@@ -128,3 +129,28 @@ def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
     again = SqliteLogStore(path, wal_bytes=0)
     assert len(again.load().entries) == 602
     again.close()
+
+
+def test_compacted_rows_go_little_by_little_and_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "raft.db"
+    store = SqliteLogStore(path, wal_bytes=0)
+    store.load()
+    store.save(None, entries(1, 1000, 1))
+    store.compact(LogPosition(950, 1))
+    store.save(None, [entry(1001, 1)])
+    store.close()
+    left = _rows_left(path)
+    assert 51 < left < 1000, "one save drops some of them"
+    store = SqliteLogStore(path, wal_bytes=0)
+    store.load()
+    for index in range(1002, 1010):
+        store.save(None, [entry(index, 1)])
+    store.close()
+    assert _rows_left(path) == 1009 - 950
+
+
+def _rows_left(path: Path) -> int:
+    connection = apsw.Connection(str(path))
+    count: int = connection.execute("SELECT count(*) FROM entry").fetchall()[0][0]
+    connection.close()
+    return count
