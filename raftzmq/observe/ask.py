@@ -6,13 +6,14 @@ session here: `raftzmq.client` does that for applications.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 import zmq
 
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.sockets import Purpose, open_socket
 from raftzmq.wire.client import (
     Kind,
     Level,
@@ -39,13 +40,7 @@ class Asker:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._sequence = 0
         for name, address in addresses.items():
-            socket = self._context.socket(zmq.DEALER)
-            socket.linger = 0
-            # Without a connection a question is dropped at once, not asked minutes later.
-            socket.immediate = True
-            socket.sndhwm = 16
-            socket.reconnect_ivl = 50
-            socket.reconnect_ivl_max = 500
+            socket = open_socket(self._context, Purpose.CLIENT_DEALER)
             socket.connect(address)
             self._sockets[name] = socket
 
@@ -99,9 +94,9 @@ class Asker:
         unsent = {name: self._sockets[name] for name in names or self._sockets}
         waiting: dict[str, zmq.Socket[bytes]] = {}
         replies: dict[str, Reply] = {}
-        deadline = time.monotonic() + timeout_ms / 1000
+        deadline = monotonic_ms() + timeout_ms
         while unsent or waiting:
-            left_ms = (deadline - time.monotonic()) * 1000
+            left_ms = deadline - monotonic_ms()
             if left_ms <= 0:
                 break
             poller = zmq.Poller()
@@ -109,7 +104,7 @@ class Asker:
                 poller.register(socket, zmq.POLLOUT)
             for socket in waiting.values():
                 poller.register(socket, zmq.POLLIN)
-            events = dict(poller.poll(max(1, int(left_ms))))
+            events = dict(poller.poll(left_ms))
             for name, socket in list(unsent.items()):
                 if socket in events:
                     waiting[name] = unsent.pop(name)

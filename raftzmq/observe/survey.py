@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
 from raftzmq.errors import error_from_wire
 from raftzmq.observe.ask import Asker
 from raftzmq.wire.client import Kind
-from raftzmq.wire.codec import DecodeError, unpack_nested
+from raftzmq.wire.codec import DecodeError, pack, unpack_map, unpack_nested
 from raftzmq.wire.payload import decode_error
 from raftzmq.wire.status import NodeStatus, decode_status
+
+_PROXY_ENTRIES_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +24,12 @@ class NodeRates:
     writes_per_s: float
 
 
-def look(asker: Asker, *, timeout_ms: int = 500) -> dict[str, NodeStatus]:
-    """Status of each node that answers in time, by name."""
+def look(
+    asker: Asker, *, timeout_ms: int = 500, names: Iterable[str] | None = None
+) -> dict[str, NodeStatus]:
+    """Status of each node that answers in time, by name; of all nodes unless ``names`` says."""
     found: dict[str, NodeStatus] = {}
-    for name, reply in asker.ask(Kind.STATUS, timeout_ms=timeout_ms).items():
+    for name, reply in asker.ask(Kind.STATUS, names=names, timeout_ms=timeout_ms).items():
         if reply.code:
             continue
         try:
@@ -73,3 +79,36 @@ def rates(before: NodeStatus | None, after: NodeStatus, seconds: float) -> NodeR
         reads_per_s=(after.reads - before.reads) / seconds,
         writes_per_s=(after.writes - before.writes) / seconds,
     )
+
+
+def proxies_seen(asker: Asker, *, timeout_ms: int = 500) -> dict[str, dict[str, Any]]:
+    """What each proxy that answers says: ``broker`` about itself, ``nodes`` about the nodes."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, reply in asker.ask(Kind.STATUS, timeout_ms=timeout_ms).items():
+        if reply.code == 0:
+            try:
+                found[name] = unpack_map(reply.body, _PROXY_ENTRIES_MAX)
+            except DecodeError:
+                continue
+    return found
+
+
+def statuses_behind(asker: Asker, *, timeout_ms: int) -> dict[str, NodeStatus]:
+    """Status of all nodes known to the servers of ``asker``, proxies or nodes alike.
+
+    A proxy says what its nodes pushed last, at most a heartbeat ago; a node speaks of itself.
+    """
+    found: dict[str, NodeStatus] = {}
+    for reply in asker.ask(Kind.STATUS, timeout_ms=timeout_ms).values():
+        if reply.code:
+            continue
+        try:
+            bodies = [reply.body]
+            nodes = unpack_map(reply.body, _PROXY_ENTRIES_MAX).get("nodes")
+            if isinstance(nodes, list):
+                bodies = [pack(node) for node in nodes]
+            for status in map(decode_status, bodies):
+                found[status.node] = status
+        except DecodeError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Load on a cluster, what came of it, and what it cost."""

@@ -1,0 +1,1 @@
+"""`raftzmq demo`: what the cluster promises, shown by breaking it."""

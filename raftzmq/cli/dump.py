@@ -1,0 +1,174 @@
+"""Streams a dump into the cluster: bounded memory, bounded transactions, in order.
+
+What a dump says about transactions is dropped, because one transaction of any size would have
+to fit into one log entry. ``PRAGMA foreign_keys=OFF``, with which the dumps of SQLite begin, is
+carried out by asking the cluster not to enforce foreign keys for the statements that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Final
+
+from raftzmq.cli.requests import Requests
+from raftzmq.cli.splitting import IncompleteStatement, Splitter, Statement
+from raftzmq.errors import ConstraintFailed, MalformedRequest, RequestError
+from raftzmq.wire.client import Flags
+
+BATCH_STATEMENTS: Final = 500
+BATCH_CHARACTERS: Final = 256 << 10
+READ_CHARACTERS: Final = 64 << 10
+
+_COMMENT: Final = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_DROPPED = re.compile(
+    r"(?:BEGIN(?:\s+(?:DEFERRED|IMMEDIATE|EXCLUSIVE))?|COMMIT|END)(?:\s+TRANSACTION)?" + _COMMENT,
+    re.IGNORECASE | re.DOTALL,
+)
+_ROLLBACK = re.compile(r"ROLLBACK\b", re.IGNORECASE)
+_FOREIGN_KEYS = re.compile(
+    r"PRAGMA\s+foreign_keys\s*(?:=|\()\s*'?(?P<value>\w+)'?\s*\)?" + _COMMENT,
+    re.IGNORECASE | re.DOTALL,
+)
+_OFF: Final = frozenset({"off", "0", "false", "no"})
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a dump has come. Statements before ``line`` that count are in the database.
+
+    Attributes:
+        statements: applied.
+        rows: changed by them.
+        transactions: committed.
+        characters: read from the file.
+        line: on which the first statement not applied begins; 0 before the first.
+    """
+
+    statements: int = 0
+    rows: int = 0
+    transactions: int = 0
+    characters: int = 0
+    line: int = 0
+
+
+class DumpStopped(Exception):
+    """A dump was not applied to its end.
+
+    Attributes:
+        error: why.
+        progress: how far it came.
+        first: the first statement of the transaction that failed.
+        last: the last one of it.
+    """
+
+    def __init__(
+        self, error: RequestError, progress: Progress, first: Statement, last: Statement
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.progress = progress
+        self.first = first
+        self.last = last
+
+
+class DumpLoader:
+    """Sends the statements of a dump.
+
+    Args:
+        requests: where they go.
+        flags: ``Flags`` for every write.
+        advance: called after each transaction.
+    """
+
+    def __init__(
+        self, requests: Requests, *, flags: int, advance: Callable[[Progress], None]
+    ) -> None:
+        self._requests = requests
+        self._flags = flags
+        self._advance = advance
+        self._batch: list[Statement] = []
+        self._batch_characters = 0
+        self.progress = Progress()
+
+    def load(self, file: IO[str]) -> Progress:
+        """Apply the whole file.
+
+        Raises:
+            DumpStopped: with what was applied until then.
+        """
+        last = Statement("", 1)
+        try:
+            for statement in self._statements(file):
+                last = statement
+                self._take(statement)
+        except IncompleteStatement as error:
+            # What is whole before the break is good; it would be odd to keep just a part of it.
+            self._send()
+            raise self._stopped(MalformedRequest(str(error)), last, last) from None
+        self._send()
+        return self.progress
+
+    def _statements(self, file: IO[str]) -> Iterator[Statement]:
+        splitter = Splitter()
+        while text := file.read(READ_CHARACTERS):
+            yield from splitter.feed(text)
+            self.progress.characters += len(text)
+        yield from splitter.finish()
+
+    def _take(self, statement: Statement) -> None:
+        foreign_keys = _FOREIGN_KEYS.fullmatch(statement.sql)
+        if foreign_keys:
+            self._send()
+            if foreign_keys["value"].lower() in _OFF:
+                self._flags |= Flags.NO_FOREIGN_KEYS
+            else:
+                self._flags &= ~Flags.NO_FOREIGN_KEYS
+            return
+        if _DROPPED.fullmatch(statement.sql):
+            return
+        if _ROLLBACK.match(statement.sql):
+            # What stands before it was sent already, in transactions of its own.
+            self._send()
+            raise self._stopped(
+                MalformedRequest(
+                    "the dump ends with ROLLBACK: whoever wrote it could not finish, so it is "
+                    "not complete; make the dump again"
+                ),
+                statement,
+                statement,
+            )
+        size = len(statement.sql)
+        if self._batch and (
+            len(self._batch) >= BATCH_STATEMENTS or self._batch_characters + size > BATCH_CHARACTERS
+        ):
+            self._send()
+        self._batch.append(statement)
+        self._batch_characters += size
+
+    def _send(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch, self._batch_characters = self._batch, [], 0
+        try:
+            results = self._requests.write(
+                [(statement.sql, ()) for statement in batch], flags=self._flags
+            )
+        except RequestError as error:
+            raise self._stopped(error, batch[0], batch[-1]) from error
+        self.progress.statements += len(batch)
+        self.progress.rows += sum(result.changes for result in results)
+        self.progress.transactions += 1
+        self._advance(self.progress)
+
+    def _stopped(self, error: RequestError, first: Statement, last: Statement) -> DumpStopped:
+        self.progress.line = first.line
+        return DumpStopped(error, self.progress, first, last)
+
+
+def advice(error: RequestError) -> str:
+    """What helps beyond the message itself; may be empty."""
+    if isinstance(error, ConstraintFailed) and "FOREIGN KEY" in error.message.upper():
+        return "a dump that fills tables in any order needs --no-foreign-keys"
+    return ""
