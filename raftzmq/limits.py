@@ -35,9 +35,9 @@ SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
 SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 8
 
 # Requests.
-REQUEST_BYTES_MAX: Final = 64 << 20
+REQUEST_BYTES_MAX: Final = 16 << 20
 """One request, statements and parameters; the state machine applies it as one transaction."""
-MESSAGE_BYTES_MAX: Final = 80 << 20
+MESSAGE_BYTES_MAX: Final = 24 << 20
 """ZMQ MAXMSGSIZE of every socket: REQUEST_BYTES_MAX and room for the envelope."""
 RESULT_BYTES_MAX: Final = 16 << 20
 STATEMENTS_MAX: Final = 10_000

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raftzmq.errors import RequestError
-from raftzmq.wire.client import RequestHeader, encode_batch, encode_reply
+from raftzmq import limits
+from raftzmq.errors import OutcomeUnknown, RequestError, TooLarge
+from raftzmq.wire.client import Kind, RequestHeader, encode_batch, encode_reply
 from raftzmq.wire.payload import encode_error
+
+REPLIES_BYTES_MAX = limits.MESSAGE_BYTES_MAX - (2 << 20)
+"""Results in one message; beyond it the receiver would close the connection. The rest of the
+message is room for errors and envelopes."""
 
 
 class Batch:
@@ -26,6 +31,7 @@ class Batch:
     __slots__ = (
         "_missing",
         "_replies",
+        "_room_bytes",
         "_send",
         "_server",
         "deadline_ms",
@@ -46,6 +52,7 @@ class Batch:
         self.requests = requests
         self._replies: list[bytes | None] = [None] * len(requests)
         self._missing = len(requests)
+        self._room_bytes = REPLIES_BYTES_MAX
         self._send = send
         self._server = server
         self.deadline_ms = deadline_ms
@@ -56,6 +63,9 @@ class Batch:
         if not self._missing or self._replies[position] is not None:
             return
         request = self.requests[position]
+        self._room_bytes -= len(body)
+        if self._room_bytes < 0:
+            index, (code, body) = 0, _does_not_fit(request, code)
         self._replies[position] = encode_reply(
             request.client, request.sequence, code, index, body, self._server
         )
@@ -74,3 +84,14 @@ class Batch:
     def fail(self, position: int, error: RequestError) -> None:
         """Answer one request with an error."""
         self.answer(position, error.code, encode_error(error.message, error.detail), 0)
+
+
+def _does_not_fit(request: RequestHeader, code: int) -> tuple[int, bytes]:
+    error: RequestError = TooLarge(
+        "the results of this message's requests are too large together; send this one alone"
+    )
+    if request.kind == Kind.WRITE and code == 0:
+        error = OutcomeUnknown(
+            "this write was applied, but its rows do not fit into the reply to its message"
+        )
+    return error.code, encode_error(error.message, error.detail)

@@ -118,7 +118,7 @@ class Node:
         fast = [f"fast-{n}".encode() for n in range(bounds.read_workers_fast)]
         slow = [f"slow-{n}".encode() for n in range(bounds.read_workers_slow)]
         self._workers = Workers(
-            self._context, self._gate, lambda error: self._mail.put(Failed(error))
+            self._context, self._gate, bounds, lambda error: self._mail.put(Failed(error))
         )
         self._workers.start(fast + slow)
         self._fast = WorkerPool(fast, self._worker_router)
@@ -132,6 +132,7 @@ class Node:
             client_addresses={n: node.client for n, node in config.nodes.items()},
             status=self._report.encoded,
             observe=lambda envelope: self._observers.register(envelope[0], monotonic_ms()),
+            pending_max=bounds.node_pending_requests_max,
             rng=rng,
         )
         self._report.service = self._service

@@ -68,6 +68,8 @@ class ClientService:
         send: sends (envelope, frame 1) on the client socket.
         client_addresses: node name -> address for clients, told with NotLeader.
         status: packs this node's NodeStatus.
+        observe: registers the sender of an envelope for status pushes.
+        pending_max: requests that may wait here at the same time.
         rng: source of the seeds for random() in SQL.
     """
 
@@ -81,6 +83,7 @@ class ClientService:
         client_addresses: dict[str, str],
         status: Callable[[], bytes],
         observe: Callable[[list[bytes]], None],
+        pending_max: int,
         rng: random.Random,
     ) -> None:
         self._replica = replica
@@ -90,6 +93,7 @@ class ClientService:
         self._addresses = client_addresses
         self._status = status
         self._observe = observe
+        self._pending_max = pending_max
         self._rng = rng
         self._writes: dict[int, _Writes] = {}
         self._linearizable: list[Item] = []
@@ -115,7 +119,7 @@ class ClientService:
             return
         longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
         batch = Batch(envelope, requests, self._sent, self._replica.raft.node, now_ms + longest)
-        if self._open_requests + len(requests) > limits.NODE_PENDING_REQUESTS_MAX:
+        if self._open_requests + len(requests) > self._pending_max:
             self.counters.overloaded += 1
             self._fail_all(
                 batch, Overloaded("this node has too many requests waiting; try again shortly")
@@ -184,6 +188,7 @@ class ClientService:
             batch = heappop(self._deadlines)[2]
             for position, request in enumerate(batch.requests):
                 batch.fail(position, _too_late(request))
+        self._pending_reads.forget(_all_done)
 
     def _route(self, item: Item, request: RequestHeader, flags: int) -> None:
         batch, position = item
@@ -325,6 +330,10 @@ class ClientService:
         return Unavailable(
             "no leader confirmed this read; try again shortly, or read at level stale"
         )
+
+
+def _all_done(items: list[Item]) -> bool:
+    return all(item.batch.done for item in items)
 
 
 def _too_late(request: RequestHeader) -> RequestError:

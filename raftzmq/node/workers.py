@@ -16,7 +16,8 @@ from typing import NamedTuple, cast
 import msgpack
 import zmq
 
-from raftzmq.errors import RequestError
+from raftzmq.config import LimitsConfig
+from raftzmq.errors import Deferred, RequestError, TooLarge
 from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.statemachine.digest import content_digest
@@ -27,6 +28,9 @@ from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
 RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
+FAST_RESULT_BYTES = 16 << 10
+"""A read with more rows than this goes to a slow worker, so that the replies of a whole batch
+fit into one message."""
 
 
 class Item(NamedTuple):
@@ -97,13 +101,19 @@ class Workers:
     Args:
         context: of the node; its termination ends them.
         gate: lends them state.db.
+        bounds: how long reads may take and how much they may return.
         failed: told when one cannot go on; the process must stop then.
     """
 
     def __init__(
-        self, context: Context, gate: StateGate, failed: Callable[[BaseException], None]
+        self,
+        context: Context,
+        gate: StateGate,
+        bounds: LimitsConfig,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._context = context
+        self._bounds = bounds
         self._failed = failed
         self._gate = gate
         self._threads: list[threading.Thread] = []
@@ -149,22 +159,40 @@ class Workers:
                 answer = [index, [(0, msgpack.packb([index, digest]))]]
             else:
                 fast = kind == RUN_FAST
-                answer = _answer(reader, payloads, left_ms, fast)
+                answer = self._answer(reader, payloads, left_ms, fast)
         packed: bytes = msgpack.packb(answer)
         return packed
 
+    def _answer(
+        self, reader: Reader, payloads: list[bytes], left_ms: int, fast: bool
+    ) -> list[object]:
+        """Run the reads on one snapshot; what the fast worker has no room for is deferred."""
+        bounds = self._bounds
+        timeout_ms = min(left_ms, bounds.read_timeout_ms)
+        try:
+            index = reader.begin()
+        except RequestError as error:
+            return [0, [_refusal(error)] * len(payloads)]
+        replies = []
+        bytes_max = min(bounds.result_bytes_max, FAST_RESULT_BYTES if fast else 1 << 62)
+        try:
+            for payload in payloads:
+                reply = reader.run(
+                    payload,
+                    timeout_ms=timeout_ms,
+                    result_bytes_max=bytes_max,
+                    monotonic=monotonic_s,
+                    fast_only=fast,
+                    fast_ms=bounds.fast_read_ms,
+                )
+                if fast and reply.code == TooLarge.code:
+                    replies.append(_refusal(Deferred("too many rows for a fast worker")))
+                else:
+                    replies.append((reply.code, reply.body))
+        finally:
+            reader.end()
+        return [index, replies]
 
-def _answer(reader: Reader, payloads: list[bytes], left_ms: int, fast: bool) -> list[object]:
-    try:
-        index = reader.begin()
-    except RequestError as error:
-        refused = (error.code, encode_error(error.message, error.detail))
-        return [0, [refused] * len(payloads)]
-    try:
-        replies = [
-            reader.run(payload, timeout_ms=left_ms, monotonic=monotonic_s, fast_only=fast)
-            for payload in payloads
-        ]
-    finally:
-        reader.end()
-    return [index, [tuple(reply) for reply in replies]]
+
+def _refusal(error: RequestError) -> tuple[int, bytes]:
+    return error.code, encode_error(error.message, error.detail)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from raftzmq.raft.types import LogPosition
 
 Token = TypeVar("Token")
+
+FORGET_ABOVE = 1000
 
 
 class _Waiting(NamedTuple, Generic[Token]):
@@ -68,6 +71,7 @@ class PendingReads(Generic[Token]):
         self._by_context: dict[int, Token] = {}
         self._by_index: list[tuple[int, int, Token]] = []
         self._counter = 0
+        self._forget_above = FORGET_ABOVE
 
     def __len__(self) -> int:
         return len(self._by_context) + len(self._by_index)
@@ -99,3 +103,12 @@ class PendingReads(Generic[Token]):
         while self._by_index and self._by_index[0][0] <= applied_index:
             tokens.append(heapq.heappop(self._by_index)[2])
         return tokens
+
+    def forget(self, done: Callable[[Token], bool]) -> None:
+        """Drop waiting reads that are ``done``: nobody else would ever take out one whose index
+        is beyond all that will be applied. Cheap unless many have gathered since the last time.
+        """
+        if len(self._by_index) > self._forget_above:
+            self._by_index = [waiting for waiting in self._by_index if not done(waiting[2])]
+            heapq.heapify(self._by_index)
+            self._forget_above = 2 * len(self._by_index) + FORGET_ABOVE

@@ -51,3 +51,12 @@ def test_refused_read_comes_back_once_and_a_late_answer_finds_nothing() -> None:
     assert reads.answered(context, None) == "a"
     assert reads.answered(context, 5) is None
     assert reads.ready(10) == []
+
+
+def test_reads_that_can_never_run_do_not_gather() -> None:
+    reads: PendingReads[int] = PendingReads()
+    for number in range(10_000):
+        reads.wait(1 << 62, number)
+        reads.forget(lambda token: token < 9_990)
+    assert len(reads) < 2_000
+    assert 9_999 in reads.ready(1 << 62)
