@@ -13,11 +13,9 @@ How a damaged file is noticed at start, in the order of the checks:
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 from peewee import PeeweeException
@@ -25,11 +23,24 @@ from playhouse.apsw_ext import APSWDatabase
 
 from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.invariants import check
-from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition
+from raftzmq.raft.types import Entry, HardState, LogPosition
+from raftzmq.storage.checksums import (
+    StateValues,
+    Tail,
+    base_checksum,
+    chained_rows,
+    empty_state,
+)
 from raftzmq.storage.contract import EMPTY_BASE, StoredLog, check_append, check_hard_state
 from raftzmq.storage.durable_file import sync_folder
 from raftzmq.storage.mark import SequenceMark
 from raftzmq.storage.models import FORMAT_VERSION, RaftModels, raft_models
+from raftzmq.storage.verified_read import (
+    compare_with_mark,
+    damaged,
+    read_entries,
+    read_state,
+)
 
 WAL_PAGES_MAX: Final = 2000
 """The write-ahead log is checkpointed beyond this many pages of 4 KiB. Twice as many save no
@@ -40,13 +51,6 @@ takes half the time of one that also has to write down a new file size (127 agai
 STALE_ROWS_PER_SAVE: Final = 256
 """Compacted rows deleted beside one save: a third of the log at once would take longer than
 the raft thread may be away."""
-REMEDY: Final = (
-    "do not start this node from this folder again: take it out of the cluster and add it back"
-    " under a new name with an empty data folder"
-)
-
-_ENTRY_HEAD: Final = struct.Struct("<QQBQ")
-_STATE_BODY: Final = struct.Struct("<QQQQQQQ")
 
 _TRUNCATE = "DELETE FROM entry WHERE idx >= ?"
 _DROP_STALE = "DELETE FROM entry WHERE idx <= ?"
@@ -57,48 +61,6 @@ _WRITE_STATE = (
     "UPDATE state SET commit_sequence = ?, term = ?, voted_for = ?, base_index = ?,"
     " base_term = ?, base_checksum = ?, last_index = ?, checksum = ? WHERE id = 1"
 )
-
-
-class _State(NamedTuple):
-    """The state row without its checksum."""
-
-    commit_sequence: int
-    hard_state: HardState
-    base: LogPosition
-    base_checksum: int
-    last_index: int
-
-    def checksum(self) -> int:
-        """CRC-32 over every column of the row."""
-        body = _STATE_BODY.pack(
-            FORMAT_VERSION,
-            self.commit_sequence,
-            self.hard_state.term,
-            self.base.index,
-            self.base.term,
-            self.base_checksum,
-            self.last_index,
-        )
-        vote = self.hard_state.voted_for
-        # A leading byte keeps "no vote" and a vote for an empty name apart.
-        return zlib.crc32(b"0" if vote is None else b"1" + vote.encode(), zlib.crc32(body))
-
-
-class _Tail(NamedTuple):
-    """Term and checksum of the last position, from which the next entry continues."""
-
-    term: int
-    checksum: int
-
-
-def entry_checksum(before: int, index: int, term: int, kind: int, data: bytes) -> int:
-    """CRC-32 of an entry, continuing ``before``, the checksum of the entry before it."""
-    return zlib.crc32(data, zlib.crc32(_ENTRY_HEAD.pack(index, term, kind, len(data)), before))
-
-
-def _base_checksum(base: LogPosition) -> int:
-    """What the chain starts from when no entry precedes the base."""
-    return entry_checksum(0, base.index, base.term, 255, b"")
 
 
 class SqliteLogStore:
@@ -135,8 +97,8 @@ class SqliteLogStore:
         self._execute: Callable[..., Any] = self._not_loaded
         self._execute_many: Callable[..., Any] = self._not_loaded
         self._mark: SequenceMark | None = None
-        self._state = _State(0, HardState(), EMPTY_BASE, _base_checksum(EMPTY_BASE), 0)
-        self._tail = _Tail(0, _base_checksum(EMPTY_BASE))
+        self._state = empty_state()
+        self._tail = Tail(0, base_checksum(EMPTY_BASE))
         self._stale_from: int | None = None
         self._wal_pages = 0
         self._failure: str | None = None
@@ -149,9 +111,11 @@ class SqliteLogStore:
             self._open()
             reading = self._mark.read()
             created = not self._database.get_tables()
-            state = self._fresh_state() if created else self._read_state()
-            self._compare(state, reading.sequence, created)
-            entries, tail = ([], self._tail) if created else self._read_entries(state)
+            state = empty_state() if created else read_state(self._models, self._path)
+            compare_with_mark(state, reading.sequence, created=created, path=self._path)
+            entries, tail = (
+                ([], self._tail) if created else read_entries(self._models, state, self._path)
+            )
             self._begin_writing(state, tail, created)
         except StorageDamaged:
             self._abandon()
@@ -159,7 +123,7 @@ class SqliteLogStore:
         except (apsw.Error, PeeweeException, OSError, UnicodeDecodeError) as error:
             self._abandon()
             if _is_damage(error):
-                raise self._damaged(str(error)) from error
+                raise damaged(self._path, str(error)) from error
             raise StorageFailed(f"{self._path}: cannot be opened or read: {error}") from error
         notes = (reading.note,) if reading.note and not created else ()
         return StoredLog(state.hard_state, state.base, entries, notes)
@@ -185,7 +149,7 @@ class SqliteLogStore:
             if entries:
                 if first <= last_index:
                     self._execute(_TRUNCATE, (first,))
-                rows, tail = _rows(entries, tail)
+                rows, tail = chained_rows(entries, tail)
                 if len(rows) == 1:
                     self._execute(_INSERT, rows[0])
                 else:
@@ -223,14 +187,14 @@ class SqliteLogStore:
         self._may_write()
         state = self._state
         check(base.index >= state.base.index, "the base never moves back", old=state.base, new=base)
-        chain = _base_checksum(base)
+        chain = base_checksum(base)
         try:
             self._execute("BEGIN IMMEDIATE")
             self._execute(_DROP_ALL)
             self._stale_from = None
             self._commit(
                 state._replace(base=base, base_checksum=chain, last_index=base.index),
-                _Tail(base.term, chain),
+                Tail(base.term, chain),
             )
         except (apsw.Error, OSError) as error:
             raise self._died("reset", error) from error
@@ -267,77 +231,7 @@ class SqliteLogStore:
             self._execute(f"PRAGMA {pragma}").fetchall()
         self._execute(f"PRAGMA journal_size_limit = {self._wal_bytes}").fetchall()
 
-    def _fresh_state(self) -> _State:
-        return _State(0, HardState(), EMPTY_BASE, _base_checksum(EMPTY_BASE), 0)
-
-    def _read_state(self) -> _State:
-        row = self._models.state.select().dicts().first()
-        if row is None:
-            raise self._damaged("the state row is missing")
-        if row["version"] != FORMAT_VERSION:
-            raise self._damaged(
-                f"format version {row['version']} is not {FORMAT_VERSION}, the one known here"
-            )
-        try:
-            state = _State(
-                row["commit_sequence"],
-                HardState(row["term"], row["voted_for"]),
-                LogPosition(row["base_index"], row["base_term"]),
-                row["base_checksum"],
-                row["last_index"],
-            )
-            whole = state.checksum() == row["checksum"]
-        except (TypeError, AttributeError, struct.error):
-            whole = False
-        if not whole:
-            raise self._damaged("the checksum of the state row (term, vote, end of log) is wrong")
-        return state
-
-    def _compare(self, state: _State, marked: int | None, created: bool) -> None:
-        if marked is None or marked <= state.commit_sequence:
-            return
-        missing = marked - state.commit_sequence
-        what = "is empty or absent" if created else f"ends at commit {state.commit_sequence}"
-        raise self._damaged(
-            f"it {what}, but raft.mark says that commit {marked} was on disk:"
-            f" {missing} transactions are missing (a damaged or removed write-ahead log?)"
-        )
-
-    def _read_entries(self, state: _State) -> tuple[list[Entry], _Tail]:
-        row_type = self._models.entry
-        query = (
-            row_type.select(
-                row_type.log_index, row_type.term, row_type.kind, row_type.data, row_type.checksum
-            )
-            .where(row_type.log_index > state.base.index)
-            .order_by(row_type.log_index)
-            .tuples()
-        )
-        entries: list[Entry] = []
-        term, chain, expected = state.base.term, state.base_checksum, state.base.index + 1
-        for index, entry_term, kind, data, checksum in query.iterator():
-            if index != expected:
-                raise self._damaged(f"entry {expected} is missing, entry {index} follows")
-            try:
-                chain = entry_checksum(chain, index, entry_term, kind, data)
-                entry = Entry(index, entry_term, EntryKind(kind), data)
-                whole = chain == checksum
-            except (TypeError, ValueError, struct.error):
-                whole = False
-            if not whole:
-                raise self._damaged(f"the checksum of entry {index} is wrong")
-            if entry_term < term:
-                raise self._damaged(f"entry {index} has term {entry_term} after term {term}")
-            entries.append(entry)
-            term = entry_term
-            expected += 1
-        if expected - 1 != state.last_index:
-            raise self._damaged(
-                f"the log ends at entry {expected - 1}, the state row says {state.last_index}"
-            )
-        return entries, _Tail(term, chain)
-
-    def _begin_writing(self, state: _State, tail: _Tail, created: bool) -> None:
+    def _begin_writing(self, state: StateValues, tail: Tail, created: bool) -> None:
         connection = self._connection
         self._state, self._tail = state, tail
         # Takes the place of SQLite's automatic checkpoint (see ``_commit``).
@@ -377,9 +271,6 @@ class SqliteLogStore:
         finally:
             os.close(descriptor)
 
-    def _damaged(self, what: str) -> StorageDamaged:
-        return StorageDamaged(f"{self._path} is damaged: {what}; {REMEDY}")
-
     def _abandon(self) -> None:
         self._failure = self._failure or f"{self._path}: was refused at start"
         self.close()
@@ -390,18 +281,18 @@ class SqliteLogStore:
 
     # Writing.
 
-    def _position_before(self, index: int) -> _Tail:
+    def _position_before(self, index: int) -> Tail:
         base = self._state.base
         if index - 1 <= base.index:
-            return _Tail(base.term, self._state.base_checksum)
-        return _Tail(*self._execute(_ENTRY_AT, (index - 1,)).fetchall()[0])
+            return Tail(base.term, self._state.base_checksum)
+        return Tail(*self._execute(_ENTRY_AT, (index - 1,)).fetchall()[0])
 
     def _drop_stale(self, oldest: int, saved: int) -> None:
         end = min(self._state.base.index, oldest + STALE_ROWS_PER_SAVE + 2 * saved - 1)
         self._execute(_DROP_STALE, (end,))
         self._stale_from = end + 1 if end < self._state.base.index else None
 
-    def _commit(self, state: _State, tail: _Tail) -> None:
+    def _commit(self, state: StateValues, tail: Tail) -> None:
         state = state._replace(commit_sequence=state.commit_sequence + 1)
         self._execute(
             _WRITE_STATE,
@@ -455,15 +346,3 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(
         cause, apsw.CorruptError | apsw.NotADBError | apsw.SQLError | UnicodeDecodeError
     )
-
-
-def _rows(
-    entries: Sequence[Entry], tail: _Tail
-) -> tuple[list[tuple[int, int, int, bytes, int]], _Tail]:
-    rows = []
-    chain = tail.checksum
-    for entry in entries:
-        kind = int(entry.kind)
-        chain = entry_checksum(chain, entry.index, entry.term, kind, entry.data)
-        rows.append((entry.index, entry.term, kind, entry.data, chain))
-    return rows, _Tail(entries[-1].term, chain)
