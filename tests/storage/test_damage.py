@@ -112,7 +112,7 @@ def test_rows_that_changed(closed: Path, statement: str, says: str) -> None:
 
 def test_a_newer_format(closed: Path) -> None:
     _sql(closed, "UPDATE state SET version = 2")
-    with pytest.raises(StorageDamaged, match="format version 2 is not 1.*the version of raftzmq"):
+    with pytest.raises(StorageDamaged, match=r"format version 2 is not 1.*the version of raftzmq"):
         SqliteLogStore(closed, wal_bytes=0).load()
 
 
