@@ -17,7 +17,8 @@ from raftzmq.statemachine.machine import Machine
 from raftzmq.storage.contract import StoredLog
 from raftzmq.storage.folder import DataFolder
 from raftzmq.storage.snapshot_file import finish_interrupted_install
-from raftzmq.storage.sqlite_log import REMEDY, SqliteLogStore
+from raftzmq.storage.sqlite_log import SqliteLogStore
+from raftzmq.storage.verified_read import REMEDY
 
 STATE_NAME = "state.db"
 LOG_NAME = "raft.db"
