@@ -507,3 +507,77 @@ def test_stopping_answers_everything(cluster: FakeCluster) -> None:
         (ALICE, 3, ShuttingDown.code),
         (ALICE, 4, ShuttingDown.code),
     ]
+
+
+def test_a_request_that_expires_between_tick_and_send_is_not_sent(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, timeout_ms=50), read(2, timeout_ms=50), write(3))
+    (batch,) = cluster.router.take_batches(cluster.now_ms + 50)
+    assert sequences(batch) == [3]
+    assert [code for _, _, code in cluster.verdicts()] == [DeadlineExpired.code] * 2
+
+
+# -- what a careless change would break ----------------------------------------------------
+
+
+def test_silence_alone_does_not_settle_a_write(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, client=b""))
+    (batch,) = cluster.round()
+    cluster.round(1_500)
+    assert cluster.verdicts() == []
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_a_retry_avoids_the_node_that_could_not_even_if_the_other_is_busier(
+    cluster: FakeCluster,
+) -> None:
+    cluster.ask(*(read(n, flags=int(Flags.SLOW)) for n in range(1, 3)))
+    held = {batch.node: batch for batch in cluster.round()}
+    cluster.answer(held.pop("n3"), Unavailable.code)
+    (again,) = cluster.round(RETRY_MS)
+    assert again.node == "n2"
+
+
+def test_refused_writes_keep_their_order(cluster: FakeCluster) -> None:
+    lanes = []
+    for n in range(limits.WRITE_LANES):
+        cluster.ask(write(n + 1))
+        lanes += cluster.round()
+    cluster.ask(write(9))
+    for batch in lanes:
+        cluster.answer(batch, NotLeader.code)
+        cluster.round()
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    assert sequences(again) == [1, 2, 3, 4, 9]
+
+
+def test_an_anonymous_write_without_answer_is_not_sent_twice(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, client=b""), write(2))
+    (batch,) = cluster.round()
+    for _ in range(ANSWER_LOST_MS // 500):
+        cluster.status("n1", "n1", 1)
+        cluster.round(500)
+    assert [sequences(sent) for sent in cluster.sent] == [[1, 2], [2]]
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+
+
+def test_a_node_that_refused_leads_again_when_it_says_so(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, NotLeader.code)
+    assert cluster.round() == []
+    cluster.status("n1", "n1", 1)
+    (again,) = cluster.round()
+    assert again.node == "n1"
+
+
+def test_a_node_silent_for_long_has_no_say_about_the_term(cluster: FakeCluster) -> None:
+    cluster.status("n3", "", 9)
+    assert cluster.router.view.leader is None
+    for _ in range(11):
+        cluster.now_ms += 500
+        cluster.status("n1", "n1", 1)
+        cluster.round()
+    assert cluster.router.view.leader == "n1"
