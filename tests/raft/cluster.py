@@ -178,9 +178,7 @@ class Cluster:
         names = sorted(configuration.members())
         make = rng or (lambda name: FixedRandom(names.index(name) * 3))
         self.nodes = {
-            name: Node(
-                RaftConfig(node=name, configuration=configuration, **settings), make(name)
-            )
+            name: Node(RaftConfig(node=name, configuration=configuration, **settings), make(name))
             for name in names
         }
         self.network: list[Parcel] = []
@@ -339,13 +337,9 @@ class Cluster:
 
     def _send_snapshot(self, node: Node, peer: NodeId) -> None:
         last = node.applied[-1]
-        snapshot = Snapshot(
-            index=last.index, term=last.term, configuration=node.live.configuration
-        )
+        snapshot = Snapshot(index=last.index, term=last.term, configuration=node.live.configuration)
         term = node.live.term
-        self.network.append(
-            SnapshotTransfer(node.name, peer, term, snapshot, tuple(node.applied))
-        )
+        self.network.append(SnapshotTransfer(node.name, peer, term, snapshot, tuple(node.applied)))
 
     def _receive_snapshot(self, node: Node, parcel: SnapshotTransfer) -> None:
         place = LogPosition(parcel.snapshot.index, parcel.snapshot.term)
