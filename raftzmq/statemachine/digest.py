@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,8 @@ from raftzmq.statemachine.database import damaged
 from raftzmq.statemachine.outcomes import storage_failed
 from raftzmq.statemachine.readers import open_reader
 
-_ROWS_PER_UPDATE: Final = 512
+_BYTES_PER_UPDATE: Final = 64 << 10
+"""Packing holds the interpreter lock: more at once would keep a node's raft thread waiting."""
 _DIGEST_BYTES: Final = 32
 _ROWID_NAMES: Final = ("rowid", "_rowid_", "oid")
 
@@ -80,9 +80,13 @@ def digest_snapshot(connection: apsw.Connection) -> str:
 
 def _chunks(connection: apsw.Connection, query: str) -> Iterator[bytes]:
     # msgpack tells 1, 1.0, "1" and b"1" apart.
-    cursor = connection.execute(query)
-    while rows := list(islice(cursor, _ROWS_PER_UPDATE)):
-        yield msgpack.packb(rows)
+    packer = msgpack.Packer(autoreset=False)
+    for row in connection.execute(query):
+        packer.pack(row)
+        if len(packer.getbuffer()) >= _BYTES_PER_UPDATE:
+            yield packer.bytes()
+            packer.reset()
+    yield packer.bytes()
 
 
 def _query(connection: apsw.Connection, table: str, *, as_blobs: bool) -> str:

@@ -78,7 +78,7 @@ def test_node_beyond_compaction_is_brought_up_by_snapshot(make_cluster: MakeClus
         rows = (
             f"WITH RECURSIVE n(i) AS (SELECT {first * 10} UNION ALL SELECT i + 1 FROM n LIMIT 10)"
         )
-        filler = "x" * 1_000_000
+        filler = "x" * 100_000
         code, _, body = cluster.write(f"{rows} INSERT INTO t (id, v) SELECT i, '{filler}' FROM n")
         assert code == 0, body
     wait_for(lambda: (state := cluster.status(leader)) and state["first_index"] > 5, "compaction")
