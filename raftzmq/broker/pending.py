@@ -19,6 +19,8 @@ class Lane(IntEnum):
 
 LANES: Final = (limits.WRITE_LANES, limits.FAST_READ_LANES, limits.SLOW_READ_LANES)
 """Batches in flight per node, by ``Lane``."""
+NEVER_MS: Final = 1 << 62
+"""A time that does not come."""
 
 
 class Pending:

@@ -17,13 +17,15 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Final, NamedTuple
+from typing import Final
 
 from raftzmq import limits
+from raftzmq.broker.dispatch import ANSWER_LOST_MS, Dispatch, Outgoing
 from raftzmq.broker.health import ClusterView
-from raftzmq.broker.pending import LANES, Counters, InFlight, Lane, Load, Pending
+from raftzmq.broker.pending import NEVER_MS, Counters, InFlight, Lane, Pending
+from raftzmq.broker.replies import Replies, error_blob, error_words
 from raftzmq.errors import (
     DeadlineExpired,
     Deferred,
@@ -53,7 +55,6 @@ from raftzmq.wire.client import (
     encode_request,
 )
 from raftzmq.wire.codec import DecodeError, pack
-from raftzmq.wire.payload import decode_error, encode_error
 from raftzmq.wire.status import decode_status
 from raftzmq.wire.version import CLIENT_FRAME, VersionMismatch, check_client_frame
 
@@ -61,22 +62,6 @@ OBSERVE_BATCH: Final = b"observe!"
 STATUS_PUSH: Final = b"status"
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
-ANSWER_LOST_MS: Final = 3_000
-"""An unanswered batch in a live node is sent again after this, doubled with each attempt: a
-ROUTER drops messages silently. Slow reads are exempt, they may take their time."""
-READ_SPREAD_MIN: Final = 32
-"""Reads are spread over free lanes, but not into smaller batches than this."""
-_NEVER_MS: Final = 1 << 62
-_SLOW_LOOKAHEAD: Final = 64
-"""Slow reads that may be passed over in one round because no node can take them yet."""
-
-
-class Outgoing(NamedTuple):
-    """One batch to send to a node: ``frames`` complete but for the socket."""
-
-    node: str
-    batch_id: bytes
-    frames: list[bytes]
 
 
 class Router:
@@ -105,22 +90,13 @@ class Router:
         self._name = name
         self._requests_max = requests_max
         self._bytes_max = bytes_max
-        self._writes: deque[Pending] = deque()
-        self._reads_any: deque[Pending] = deque()
-        self._reads_session: deque[Pending] = deque()
-        self._reads_leader: deque[Pending] = deque()
-        self._slow: deque[Pending] = deque()
-        self._again: list[Pending] = []
+        self._dispatch = Dispatch(self.view, self.counters, self._expired)
         self._parked: deque[tuple[int, Pending]] = deque()
-        self._in_flight: dict[bytes, InFlight] = {}
-        self._loads = {node: Load() for node in nodes}
-        self._replies: dict[bytes, list[bytes]] = {}
+        self._replies = Replies()
         self._held = 0
         self._held_bytes = 0
         self._order = 0
-        self._batch_number = 0
-        self._next_expiry_ms = _NEVER_MS
-        self._next_lost_ms = _NEVER_MS
+        self._next_expiry_ms = NEVER_MS
         self._leader: str | None = None
         self._stopping = False
 
@@ -191,25 +167,9 @@ class Router:
             self._order,
         )  # fmt: skip
         if is_write:
-            self._writes.append(item)
+            self._dispatch.writes.append(item)
         else:
-            self._queue_of(item).append(item)
-
-    def _queue_of(self, item: Pending) -> deque[Pending]:
-        if item.is_write:
-            return self._writes
-        if item.slow:
-            return self._slow
-        if item.level == Level.SESSION:
-            return self._reads_session
-        if item.level == Level.LEADER:
-            return self._reads_leader
-        return self._reads_any
-
-    def _queues(self) -> tuple[deque[Pending], ...]:
-        return (
-            self._writes, self._reads_any, self._reads_session, self._reads_leader, self._slow,
-        )  # fmt: skip
+            self._dispatch.queue_of(item).append(item)
 
     def _serve_here(self, identity: bytes, kind: int, client: bytes, sequence: int) -> None:
         if kind != Kind.STATUS:
@@ -234,12 +194,12 @@ class Router:
                 "suspect": [view.name for view in views if view.suspect],
                 "held_requests": self._held,
                 "held_bytes": self._held_bytes,
-                "queued_writes": len(self._writes),
-                "queued_fast_reads": len(self._reads_any)
-                + len(self._reads_session)
-                + len(self._reads_leader),
-                "queued_slow_reads": len(self._slow),
-                "batches_in_flight": len(self._in_flight),
+                "queued_writes": len(self._dispatch.writes),
+                "queued_fast_reads": len(self._dispatch.reads_any)
+                + len(self._dispatch.reads_session)
+                + len(self._dispatch.reads_leader),
+                "queued_slow_reads": len(self._dispatch.slow),
+                "batches_in_flight": len(self._dispatch.in_flight),
                 **asdict(self.counters),
             },
         }
@@ -256,11 +216,11 @@ class Router:
         if batch_id in (STATUS_PUSH, OBSERVE_BATCH):
             self._status_heard(node, frames[3], now_ms)
             return
-        batch = self._in_flight.get(batch_id)
+        batch = self._dispatch.in_flight.get(batch_id)
         if batch is None or batch.node != node:
             self.counters.dropped_late_answer += 1
             return
-        self._release(batch_id)
+        self._dispatch.release(batch_id)
         try:
             blobs = decode_batch(frames[3])
         except DecodeError:
@@ -334,15 +294,15 @@ class Router:
             self._make_slow(item)
         elif code == TooStale.code:
             item.tries += 1
-            if item.level == Level.LEADER or item.tries > len(self._loads):
+            if item.level == Level.LEADER or item.tries > len(self._dispatch.loads):
                 self._finish(item, blob)
             else:
                 # Each follower had its chance; nobody is fresher than the leader.
-                if item.tries >= len(self._loads) - 1:
+                if item.tries >= len(self._dispatch.loads) - 1:
                     item.level = Level.LEADER
                 self._again_later(item, node, "a replica was too stale", now_ms)
         elif code in _READ_ELSEWHERE:
-            self._again_later(item, node, _words(reply), now_ms)
+            self._again_later(item, node, error_words(reply)[0], now_ms)
         else:
             self._finish(item, blob)
 
@@ -352,22 +312,25 @@ class Router:
         code = reply.code
         if code in (NotLeader.code, ShuttingDown.code):
             self.counters.redirected += 1
-            self.view.refused(node, _detail(reply))
-            item.reason = _words(reply)
-            self._again.append(item)
+            self.view.refused(node, error_words(reply)[1])
+            item.reason = error_words(reply)[0]
+            self._dispatch.again.append(item)
         elif code in (Unavailable.code, NotExecuted.code):
-            self._again_later(item, node, _words(reply), now_ms)
+            self._again_later(item, node, error_words(reply)[0], now_ms)
         elif code == OutcomeUnknown.code and item.client:
             item.doubt = True
-            self._again_later(item, node, _words(reply), now_ms)
+            self._again_later(item, node, error_words(reply)[0], now_ms)
         elif not item.doubt:
             self._finish(item, blob)
         elif code == Overloaded.code:
-            self._again_later(item, node, _words(reply), now_ms)
+            self._again_later(item, node, error_words(reply)[0], now_ms)
         elif code in (DeadlineExpired.code, LedgerExpired.code):
             # Both would be taken for "this first attempt was not executed"; an attempt before
             # it, which the client does not know of, may have been.
-            self._finish_with(item, OutcomeUnknown(f"{_words(reply)}; an earlier attempt may be"))
+            why = error_words(reply)[0]
+            self._finish_with(
+                item, OutcomeUnknown(f"{why}; an earlier attempt may have been applied")
+            )
         else:
             self._finish(item, blob)
 
@@ -377,7 +340,7 @@ class Router:
         self._held_bytes += len(blob) - len(item.blob)
         item.blob = blob
         item.slow = True
-        self._slow.append(item)
+        self._dispatch.slow.append(item)
 
     # -- nodes and leaders that go ---------------------------------------------------------
 
@@ -390,10 +353,10 @@ class Router:
 
     def not_sent(self, batch_id: bytes, now_ms: int) -> None:
         """The socket did not take this batch: the node never saw it."""
-        batch = self._in_flight.get(batch_id)
+        batch = self._dispatch.in_flight.get(batch_id)
         if batch is None:
             return
-        self._release(batch_id)
+        self._dispatch.release(batch_id)
         for item in batch.items:
             if item is not None and not item.done:
                 self._again_later(item, batch.node, f"{batch.node} takes no messages", now_ms)
@@ -405,7 +368,7 @@ class Router:
             return
         self.counters.leader_changes += 1
         self._leader = leader
-        for batch_id, batch in list(self._in_flight.items()):
+        for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.lane is not Lane.WRITE or batch.node == leader:
                 continue
             for position, item in enumerate(batch.items):
@@ -413,13 +376,13 @@ class Router:
                     batch.items[position] = None
                     self._unanswered(item, batch.node, f"{batch.node} no longer leads", now_ms)
             if batch.settled():
-                self._release(batch_id)
+                self._dispatch.release(batch_id)
 
     def _abandon(self, node: str, why: str, now_ms: int, *, reads_only: bool = False) -> None:
-        for batch_id, batch in list(self._in_flight.items()):
+        for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.node != node or (reads_only and batch.lane is Lane.WRITE):
                 continue
-            self._release(batch_id)
+            self._dispatch.release(batch_id)
             for item in batch.items:
                 if item is not None and not item.done:
                     self._unanswered(item, node, why, now_ms)
@@ -441,7 +404,7 @@ class Router:
         if item.tries > 1:
             self._parked.append((now_ms + RETRY_MS, item))
         else:
-            self._again.append(item)
+            self._dispatch.again.append(item)
 
     def _again_later(self, item: Pending, node: str, why: str, now_ms: int) -> None:
         item.flying = False
@@ -456,24 +419,24 @@ class Router:
         while self._parked and self._parked[0][0] <= now_ms:
             item = self._parked.popleft()[1]
             if not item.done:
-                self._again.append(item)
+                self._dispatch.again.append(item)
         for node in self.view.silent(now_ms):
             self._abandon(node, f"{node} fell silent", now_ms, reads_only=True)
         if now_ms >= self._next_expiry_ms:
             self._expire(now_ms)
-        if now_ms >= self._next_lost_ms:
+        if now_ms >= self._dispatch.next_lost_ms:
             self._send_lost_again(now_ms)
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing is due, at most 100 ms; the sockets may be polled that long."""
-        due_ms = min(now_ms + 100, self._next_expiry_ms, self._next_lost_ms)
+        due_ms = min(now_ms + 100, self._next_expiry_ms, self._dispatch.next_lost_ms)
         if self._parked:
             due_ms = min(due_ms, self._parked[0][0])
         return max(0, due_ms - now_ms)
 
     def _expire(self, now_ms: int) -> None:
-        next_ms = _NEVER_MS
-        for queue in self._queues():
+        next_ms = NEVER_MS
+        for queue in self._dispatch.queues():
             if any(item.deadline_ms <= now_ms for item in queue):
                 late = [item for item in queue if item.deadline_ms <= now_ms]
                 kept = [item for item in queue if item.deadline_ms > now_ms]
@@ -481,9 +444,9 @@ class Router:
                 queue.extend(kept)
                 for item in late:
                     self._expired(item)
-            next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=_NEVER_MS))
-        elsewhere = [*self._again, *(item for _, item in self._parked)]
-        for batch in self._in_flight.values():
+            next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=NEVER_MS))
+        elsewhere = [*self._dispatch.again, *(item for _, item in self._parked)]
+        for batch in self._dispatch.in_flight.values():
             elsewhere.extend(item for item in batch.items if item is not None)
         for item in elsewhere:
             if item.done:
@@ -493,9 +456,9 @@ class Router:
             elif item.deadline_ms < next_ms:
                 next_ms = item.deadline_ms
         self._next_expiry_ms = next_ms
-        for batch_id, batch in list(self._in_flight.items()):
+        for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.settled():
-                self._release(batch_id)
+                self._dispatch.release(batch_id)
 
     def _expired(self, item: Pending) -> None:
         if item.done:
@@ -511,8 +474,8 @@ class Router:
         self._finish_with(item, error)
 
     def _send_lost_again(self, now_ms: int) -> None:
-        next_ms = _NEVER_MS
-        for batch_id, batch in list(self._in_flight.items()):
+        next_ms = NEVER_MS
+        for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.lane is Lane.SLOW:
                 continue
             tries = max((item.tries for item in batch.items if item is not None), default=0)
@@ -527,24 +490,24 @@ class Router:
                 batch.items[position] = None
                 self._unanswered(item, "", f"{batch.node} did not answer", now_ms)
             if batch.settled():
-                self._release(batch_id)
+                self._dispatch.release(batch_id)
             else:
                 batch.sent_ms = now_ms
                 next_ms = min(next_ms, now_ms + ANSWER_LOST_MS)
-        self._next_lost_ms = next_ms
+        self._dispatch.next_lost_ms = next_ms
 
     def shut_down(self) -> None:
         """Answer all that is held; take nothing new."""
         self._stopping = True
-        held = [item for queue in self._queues() for item in queue]
-        held += self._again
+        held = [item for queue in self._dispatch.queues() for item in queue]
+        held += self._dispatch.again
         held += [item for _, item in self._parked]
         for item in held:
             if item.doubt:
                 self._finish_with(item, OutcomeUnknown("the broker stopped before the answer"))
             else:
                 self._finish_with(item, ShuttingDown("the broker is stopping; ask another one"))
-        for batch in self._in_flight.values():
+        for batch in self._dispatch.in_flight.values():
             for sent in batch.items:
                 if sent is None or sent.done:
                     continue
@@ -552,11 +515,11 @@ class Router:
                     self._finish_with(sent, OutcomeUnknown("the broker stopped before the answer"))
                 else:
                     self._finish_with(sent, ShuttingDown("the broker is stopping"))
-        for queue in self._queues():
+        for queue in self._dispatch.queues():
             queue.clear()
-        self._again.clear()
+        self._dispatch.again.clear()
         self._parked.clear()
-        self._in_flight.clear()
+        self._dispatch.in_flight.clear()
 
     # -- to nodes --------------------------------------------------------------------------
 
@@ -564,201 +527,34 @@ class Router:
         """The message that registers the broker as observer; send it to each node each second."""
         return [OBSERVE_BATCH, b"", CLIENT_FRAME, encode_batch([encode_request(Kind.OBSERVE)])]
 
+    # -- to clients ------------------------------------------------------------------------
+
     def take_batches(self, now_ms: int) -> list[Outgoing]:
         """The batches that may leave now; the caller sends them or calls ``not_sent``."""
-        if self._again:
-            self._requeue()
-        out: list[Outgoing] = []
-        if self._writes:
-            self._send_writes(out, now_ms)
-        if self._reads_any:
-            self._send_reads(self._reads_any, out, now_ms)
-        if self._reads_session:
-            self._send_reads(self._reads_session, out, now_ms)
-        if self._reads_leader:
-            self._send_reads(self._reads_leader, out, now_ms)
-        if self._slow:
-            self._send_slow(out, now_ms)
-        return out
-
-    def _requeue(self) -> None:
-        again, self._again = self._again, []
-        touched: dict[int, tuple[deque[Pending], list[Pending]]] = {}
-        for item in again:
-            if not item.done:
-                queue = self._queue_of(item)
-                touched.setdefault(id(queue), (queue, []))[1].append(item)
-        for queue, items in touched.values():
-            merged = sorted([*items, *queue], key=_arrival)
-            queue.clear()
-            queue.extend(merged)
-
-    def _send_writes(self, out: list[Outgoing], now_ms: int) -> None:
-        leader = self.view.leader
-        if leader is None or not self.view.usable(leader):
-            return
-        busy = self._loads[leader].busy
-        while self._writes and busy[Lane.WRITE] < LANES[Lane.WRITE]:
-            items = self._take(self._writes, limits.BATCH_REQUESTS_MAX, now_ms)
-            if items:
-                out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
-
-    def _send_reads(self, queue: deque[Pending], out: list[Outgoing], now_ms: int) -> None:
-        while queue:
-            free, node = self._target(queue[0], Lane.FAST)
-            if node is None:
-                return
-            count = max(READ_SPREAD_MIN, -(-len(queue) // free))
-            reaches = None
-            if queue is self._reads_session and node != self.view.leader:
-                reaches = max(self.view.nodes[node].applied_index, queue[0].min_index)
-            items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
-            if items:
-                out.append(self._batch(node, Lane.FAST, items, _FAST_ONLY, now_ms))
-
-    def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
-        waiting: list[Pending] = []
-        while self._slow:
-            item = self._slow.popleft()
-            if item.deadline_ms <= now_ms:
-                self._expired(item)
-                continue
-            _, node = self._target(item, Lane.SLOW)
-            if node is None:
-                waiting.append(item)
-                if len(waiting) == _SLOW_LOOKAHEAD or not self._any_lane(Lane.SLOW):
-                    break
-                continue
-            # Alone in its batch: a batch is answered as a whole, by its slowest request.
-            out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
-        self._slow.extendleft(reversed(waiting))
-
-    def _any_lane(self, lane: Lane) -> bool:
-        return any(
-            load.busy[lane] < LANES[lane] and self.view.usable(node)
-            for node, load in self._loads.items()
-        )
-
-    def _target(self, item: Pending, lane: Lane) -> tuple[int, str | None]:
-        """Free lanes among the nodes that may serve ``item``, and the one that should."""
-        able = self._able(item)
-        if len(able) > 1 and item.avoid in able:
-            able.remove(item.avoid)
-        free = 0
-        best: str | None = None
-        best_key = (0, 0)
-        for node in able:
-            load = self._loads[node]
-            spare = LANES[lane] - load.busy[lane]
-            if spare <= 0:
-                continue
-            free += spare
-            key = (load.requests, load.last_used)
-            if best is None or key < best_key:
-                best, best_key = node, key
-        return free, best
-
-    def _able(self, item: Pending) -> list[str]:
-        view = self.view
-        leader = view.leader
-        leads = [leader] if leader is not None and view.usable(leader) else []
-        if item.level == Level.LEADER:
-            return leads
-        followers = [node for node in view.nodes if node != leader and view.usable(node)]
-        if item.level != Level.SESSION:
-            return followers or leads
-        fresh = [node for node in followers if view.nodes[node].applied_index >= item.min_index]
-        if fresh or leads or not followers:
-            return fresh or leads
-        return [max(followers, key=lambda node: view.nodes[node].applied_index)]
-
-    def _take(
-        self, queue: deque[Pending], count: int, now_ms: int, reaches: int | None = None
-    ) -> list[Pending | None]:
-        """Up to ``count`` requests from the front, none of them expired or beyond ``reaches``."""
-        taken: list[Pending | None] = []
-        size = 0
-        while queue and len(taken) < count:
-            item = queue[0]
-            if item.deadline_ms <= now_ms:
-                queue.popleft()
-                self._expired(item)
-                continue
-            size += len(item.blob)
-            if taken and size > limits.BATCH_BYTES_MAX:
-                break
-            if taken and reaches is not None and item.min_index > reaches:
-                break
-            queue.popleft()
-            taken.append(item)
-        return taken
-
-    def _batch(
-        self, node: str, lane: Lane, items: list[Pending | None], flags: bytes, now_ms: int
-    ) -> Outgoing:
-        blobs = []
-        for item in items:
-            if item is not None:
-                item.flying = True
-                blobs.append(item.blob)
-        self._batch_number += 1
-        batch_id = self._batch_number.to_bytes(8, "big")
-        self._in_flight[batch_id] = InFlight(node, lane, items, now_ms)
-        load = self._loads[node]
-        load.busy[lane] += 1
-        load.requests += len(items)
-        load.last_used = self._batch_number
-        if lane is not Lane.SLOW and now_ms + ANSWER_LOST_MS < self._next_lost_ms:
-            self._next_lost_ms = now_ms + ANSWER_LOST_MS
-        self.counters.batches += 1
-        return Outgoing(node, batch_id, [batch_id, b"", CLIENT_FRAME, encode_batch(blobs), flags])
-
-    def _release(self, batch_id: bytes) -> None:
-        batch = self._in_flight.pop(batch_id)
-        load = self._loads[batch.node]
-        load.busy[batch.lane] -= 1
-        load.requests -= len(batch.items)
-
-    # -- to clients ------------------------------------------------------------------------
+        return self._dispatch.take_batches(now_ms)
 
     def take_replies(self) -> list[tuple[bytes, list[bytes]]]:
         """(routing id, frames after it) of what is to be sent to clients now."""
-        if not self._replies:
-            return []
-        replies, self._replies = self._replies, {}
-        return [
-            (identity, [b"", CLIENT_FRAME, encode_batch(part)])
-            for identity, blobs in replies.items()
-            for part in _parts(blobs)
-        ]
+        return self._replies.take()
 
     def _finish(self, item: Pending, blob: bytes) -> None:
         item.done = True
         self._held -= 1
         self._held_bytes -= len(item.blob)
         self.counters.replies += 1
-        waiting = self._replies.get(item.identity)
-        if waiting is None:
-            self._replies[item.identity] = [blob]
-        else:
-            waiting.append(blob)
+        self._replies.add(item.identity, blob)
 
     def _finish_with(self, item: Pending, error: RequestError) -> None:
-        body = encode_error(error.message, error.detail)
-        self._finish(
-            item, encode_reply(item.client, item.sequence, error.code, 0, body, self._name)
-        )
+        self._finish(item, error_blob(item.client, item.sequence, error, self._name))
 
     def _refuse(self, identity: bytes, client: bytes, sequence: int, error: RequestError) -> None:
-        body = encode_error(error.message, error.detail)
-        self._reply(identity, encode_reply(client, sequence, error.code, 0, body, self._name))
+        self._reply(identity, error_blob(client, sequence, error, self._name))
 
     def _reply(self, identity: bytes, blob: bytes) -> None:
         self.counters.replies += 1
-        self._replies.setdefault(identity, []).append(blob)
+        self._replies.add(identity, blob)
 
 
-_FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
 _READ_ELSEWHERE: Final = frozenset(
     {
         NotExecuted.code,
@@ -769,38 +565,3 @@ _READ_ELSEWHERE: Final = frozenset(
         OutcomeUnknown.code,
     }
 )
-
-
-def _arrival(item: Pending) -> int:
-    return item.order
-
-
-def _parts(blobs: list[bytes]) -> Iterable[list[bytes]]:
-    """``blobs`` in batches within the bounds of one message."""
-    if len(blobs) <= limits.BATCH_REQUESTS_MAX and sum(map(len, blobs)) <= limits.BATCH_BYTES_MAX:
-        yield blobs
-        return
-    part: list[bytes] = []
-    size = 0
-    for blob in blobs:
-        full = len(part) == limits.BATCH_REQUESTS_MAX or size + len(blob) > limits.BATCH_BYTES_MAX
-        if part and full:
-            yield part
-            part, size = [], 0
-        part.append(blob)
-        size += len(blob)
-    yield part
-
-
-def _words(reply: Reply) -> str:
-    try:
-        return decode_error(reply.body)[0]
-    except DecodeError:
-        return f"code {reply.code}"
-
-
-def _detail(reply: Reply) -> str:
-    try:
-        return decode_error(reply.body)[1]
-    except DecodeError:
-        return ""

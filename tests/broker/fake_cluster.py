@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raftzmq.broker.routing import Outgoing, Router
+from raftzmq.broker.dispatch import Outgoing
+from raftzmq.broker.routing import Router
 from raftzmq.wire.client import (
     Kind,
     Level,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftzmq import limits
-from raftzmq.broker.routing import ANSWER_LOST_MS, RETRY_MS
+from raftzmq.broker.dispatch import ANSWER_LOST_MS
+from raftzmq.broker.routing import RETRY_MS
 from raftzmq.errors import (
     ConstraintFailed,
     DeadlineExpired,

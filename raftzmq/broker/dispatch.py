@@ -1,0 +1,245 @@
+"""Queues, lanes and batches: which requests leave for which node, and when.
+
+A batch leaves when a lane of its node is free; what arrives meanwhile collects for the next one.
+No clock, no sockets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from raftzmq import limits
+from raftzmq.broker.health import ClusterView
+from raftzmq.broker.pending import LANES, NEVER_MS, Counters, InFlight, Lane, Load, Pending
+from raftzmq.wire.client import Flags, Level, encode_batch
+from raftzmq.wire.version import CLIENT_FRAME
+
+ANSWER_LOST_MS: Final = 3_000
+"""An unanswered batch in a live node is sent again after this, doubled with each attempt: a
+ROUTER drops messages silently. Slow reads are exempt, they may take their time."""
+READ_SPREAD_MIN: Final = 32
+"""Reads are spread over free lanes, but not into smaller batches than this."""
+_SLOW_LOOKAHEAD: Final = 64
+"""Slow reads that may be passed over in one round because no node can take them yet."""
+_FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
+
+
+class Outgoing(NamedTuple):
+    """One batch to send to a node: ``frames`` complete but for the socket."""
+
+    node: str
+    batch_id: bytes
+    frames: list[bytes]
+
+
+class Dispatch:
+    """What waits, and what is at the nodes.
+
+    Args:
+        view: the nodes and their leader.
+        counters: ``batches`` is counted here.
+        expired: is told of each request whose time ran out before it could leave.
+
+    Attributes:
+        again: requests on their way back into their queues, with the next ``take_batches``.
+        in_flight: batches at nodes, by batch id.
+        loads: what is outstanding at each node.
+        next_lost_ms: no batch is due to be sent again before this.
+    """
+
+    def __init__(
+        self, view: ClusterView, counters: Counters, expired: Callable[[Pending], None]
+    ) -> None:
+        self._view = view
+        self._counters = counters
+        self._expired = expired
+        self.writes: deque[Pending] = deque()
+        self.reads_any: deque[Pending] = deque()
+        self.reads_session: deque[Pending] = deque()
+        self.reads_leader: deque[Pending] = deque()
+        self.slow: deque[Pending] = deque()
+        self.again: list[Pending] = []
+        self.in_flight: dict[bytes, InFlight] = {}
+        self.loads = {node: Load() for node in view.nodes}
+        self.next_lost_ms = NEVER_MS
+        self._batch_number = 0
+
+    def queue_of(self, item: Pending) -> deque[Pending]:
+        """Where ``item`` waits."""
+        if item.is_write:
+            return self.writes
+        if item.slow:
+            return self.slow
+        if item.level == Level.SESSION:
+            return self.reads_session
+        if item.level == Level.LEADER:
+            return self.reads_leader
+        return self.reads_any
+
+    def queues(self) -> tuple[deque[Pending], ...]:
+        """All queues."""
+        return (
+            self.writes, self.reads_any, self.reads_session, self.reads_leader, self.slow,
+        )  # fmt: skip
+
+    def take_batches(self, now_ms: int) -> list[Outgoing]:
+        """The batches that may leave now; the caller sends them or calls ``not_sent``."""
+        if self.again:
+            self._requeue()
+        out: list[Outgoing] = []
+        if self.writes:
+            self._send_writes(out, now_ms)
+        if self.reads_any:
+            self._send_reads(self.reads_any, out, now_ms)
+        if self.reads_session:
+            self._send_reads(self.reads_session, out, now_ms)
+        if self.reads_leader:
+            self._send_reads(self.reads_leader, out, now_ms)
+        if self.slow:
+            self._send_slow(out, now_ms)
+        return out
+
+    def _requeue(self) -> None:
+        again, self.again = self.again, []
+        touched: dict[int, tuple[deque[Pending], list[Pending]]] = {}
+        for item in again:
+            if not item.done:
+                queue = self.queue_of(item)
+                touched.setdefault(id(queue), (queue, []))[1].append(item)
+        for queue, items in touched.values():
+            merged = sorted([*items, *queue], key=_arrival)
+            queue.clear()
+            queue.extend(merged)
+
+    def _send_writes(self, out: list[Outgoing], now_ms: int) -> None:
+        leader = self._view.leader
+        if leader is None or not self._view.usable(leader):
+            return
+        busy = self.loads[leader].busy
+        while self.writes and busy[Lane.WRITE] < LANES[Lane.WRITE]:
+            items = self._take(self.writes, limits.BATCH_REQUESTS_MAX, now_ms)
+            if items:
+                out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
+
+    def _send_reads(self, queue: deque[Pending], out: list[Outgoing], now_ms: int) -> None:
+        while queue:
+            free, node = self._target(queue[0], Lane.FAST)
+            if node is None:
+                return
+            count = max(READ_SPREAD_MIN, -(-len(queue) // free))
+            reaches = None
+            if queue is self.reads_session and node != self._view.leader:
+                reaches = max(self._view.nodes[node].applied_index, queue[0].min_index)
+            items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
+            if items:
+                out.append(self._batch(node, Lane.FAST, items, _FAST_ONLY, now_ms))
+
+    def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
+        waiting: list[Pending] = []
+        while self.slow:
+            item = self.slow.popleft()
+            if item.deadline_ms <= now_ms:
+                self._expired(item)
+                continue
+            _, node = self._target(item, Lane.SLOW)
+            if node is None:
+                waiting.append(item)
+                if len(waiting) == _SLOW_LOOKAHEAD or not self._any_lane(Lane.SLOW):
+                    break
+                continue
+            # Alone in its batch: a batch is answered as a whole, by its slowest request.
+            out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
+        self.slow.extendleft(reversed(waiting))
+
+    def _any_lane(self, lane: Lane) -> bool:
+        return any(
+            load.busy[lane] < LANES[lane] and self._view.usable(node)
+            for node, load in self.loads.items()
+        )
+
+    def _target(self, item: Pending, lane: Lane) -> tuple[int, str | None]:
+        """Free lanes among the nodes that may serve ``item``, and the one that should."""
+        able = self._able(item)
+        if len(able) > 1 and item.avoid in able:
+            able.remove(item.avoid)
+        free = 0
+        best: str | None = None
+        best_key = (0, 0)
+        for node in able:
+            load = self.loads[node]
+            spare = LANES[lane] - load.busy[lane]
+            if spare <= 0:
+                continue
+            free += spare
+            key = (load.requests, load.last_used)
+            if best is None or key < best_key:
+                best, best_key = node, key
+        return free, best
+
+    def _able(self, item: Pending) -> list[str]:
+        view = self._view
+        leader = view.leader
+        leads = [leader] if leader is not None and view.usable(leader) else []
+        if item.level == Level.LEADER:
+            return leads
+        followers = [node for node in view.nodes if node != leader and view.usable(node)]
+        if item.level != Level.SESSION:
+            return followers or leads
+        fresh = [node for node in followers if view.nodes[node].applied_index >= item.min_index]
+        if fresh or leads or not followers:
+            return fresh or leads
+        return [max(followers, key=lambda node: view.nodes[node].applied_index)]
+
+    def _take(
+        self, queue: deque[Pending], count: int, now_ms: int, reaches: int | None = None
+    ) -> list[Pending | None]:
+        """Up to ``count`` requests from the front, none of them expired or beyond ``reaches``."""
+        taken: list[Pending | None] = []
+        size = 0
+        while queue and len(taken) < count:
+            item = queue[0]
+            if item.deadline_ms <= now_ms:
+                queue.popleft()
+                self._expired(item)
+                continue
+            size += len(item.blob)
+            if taken and size > limits.BATCH_BYTES_MAX:
+                break
+            if taken and reaches is not None and item.min_index > reaches:
+                break
+            queue.popleft()
+            taken.append(item)
+        return taken
+
+    def _batch(
+        self, node: str, lane: Lane, items: list[Pending | None], flags: bytes, now_ms: int
+    ) -> Outgoing:
+        blobs = []
+        for item in items:
+            if item is not None:
+                item.flying = True
+                blobs.append(item.blob)
+        self._batch_number += 1
+        batch_id = self._batch_number.to_bytes(8, "big")
+        self.in_flight[batch_id] = InFlight(node, lane, items, now_ms)
+        load = self.loads[node]
+        load.busy[lane] += 1
+        load.requests += len(items)
+        load.last_used = self._batch_number
+        if lane is not Lane.SLOW and now_ms + ANSWER_LOST_MS < self.next_lost_ms:
+            self.next_lost_ms = now_ms + ANSWER_LOST_MS
+        self._counters.batches += 1
+        return Outgoing(node, batch_id, [batch_id, b"", CLIENT_FRAME, encode_batch(blobs), flags])
+
+    def release(self, batch_id: bytes) -> None:
+        """The batch is settled, or no answer of it is wanted any more: its lane is free."""
+        batch = self.in_flight.pop(batch_id)
+        load = self.loads[batch.node]
+        load.busy[batch.lane] -= 1
+        load.requests -= len(batch.items)
+
+
+def _arrival(item: Pending) -> int:
+    return item.order
