@@ -50,9 +50,26 @@ _REASONS: Final = {
     apsw.SQLITE_CREATE_TEMP_VIEW: _TEMPORARY,
 }
 _FUNCTIONS_REFUSED: Final = frozenset({"load_extension", "fts3_tokenizer"})
-_MODULES: Final = frozenset(
-    {"fts3", "fts4", "fts4aux", "fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly"}
+_MODULES: Final = frozenset({"fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly"})
+"""Not fts3 and fts4: they merge at COMMIT, by what the whole transaction added, so their
+shadow tables would depend on how entries were grouped."""
+_CHANGES_SCHEMA: Final = frozenset(
+    {
+        apsw.SQLITE_ALTER_TABLE,
+        apsw.SQLITE_ANALYZE,
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_CREATE_TABLE,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_VIEW,
+        apsw.SQLITE_CREATE_VTABLE,
+        apsw.SQLITE_DROP_INDEX,
+        apsw.SQLITE_DROP_TABLE,
+        apsw.SQLITE_DROP_TRIGGER,
+        apsw.SQLITE_DROP_VIEW,
+        apsw.SQLITE_DROP_VTABLE,
+    }
 )
+_STATISTICS: Final = "sqlite_stat"
 _LAYOUT_TABLES: Final = frozenset({"dbstat", "sqlite_dbpage", "sqlite_stmt"})
 """Show pages or connections, which differ between replicas of equal content."""
 _CATALOGUES: Final = frozenset({"sqlite_master", "sqlite_schema"})
@@ -103,13 +120,26 @@ class Authorizer:
             their own then (fts5 reads PRAGMA data_version), which no user could send.
         sql: the text being prepared, for rules that the arguments cannot express.
         refused: why the last statement was refused; empty when none was.
+        fresh: the schema may be changed. Otherwise a change is refused and ``needs_fresh`` set.
+        needs_fresh: a statement would have changed the schema or its statistics.
         defers: PRAGMA defer_foreign_keys was used since the host last cleared this.
     """
 
-    __slots__ = ("_reader", "asked", "defers", "refused", "running", "sql")
+    __slots__ = (
+        "_reader",
+        "asked",
+        "defers",
+        "fresh",
+        "needs_fresh",
+        "refused",
+        "running",
+        "sql",
+    )
 
-    def __init__(self, *, reader: bool) -> None:
+    def __init__(self, *, reader: bool, fresh: bool = True) -> None:
         self._reader = reader
+        self.fresh = fresh
+        self.needs_fresh = False
         self.asked = False
         self.running = False
         self.sql = ""
@@ -134,10 +164,31 @@ class Authorizer:
             # moment depends on how entries were grouped, so those tables are passed over.
             return apsw.SQLITE_IGNORE
         why = self._objection(operation, first or "", second, database or "")
+        if not why and (first or "").lower().startswith(_STATISTICS):
+            why = self._statistics(operation, source)
         if why:
             self.refused = self.refused or why
             return apsw.SQLITE_DENY
+        if operation in _CHANGES_SCHEMA and not self.fresh:
+            self.needs_fresh = True
+            return apsw.SQLITE_DENY
         return apsw.SQLITE_OK
+
+    def _statistics(self, operation: int, source: str | None) -> str:
+        """ANALYZE and DROP change these tables as well; only users name them in the text.
+
+        SQLite loads them when it opens the file: rows put there by hand would take effect on
+        the replicas that restart, and not on the others.
+        """
+        changes = operation in (
+            apsw.SQLITE_DELETE,
+            apsw.SQLITE_DROP_TABLE,
+            apsw.SQLITE_INSERT,
+            apsw.SQLITE_UPDATE,
+        )
+        if changes and (source is not None or _STATISTICS in self.sql.lower()):
+            return "the statistics of the planner are changed by ANALYZE only"
+        return ""
 
     def _read(self, table: str, column: str) -> int:
         if table in _CATALOGUES and column == "rootpage" and not self._reader:

@@ -11,7 +11,7 @@ Invariants:
 
 A group of entries normally is one transaction. It is repeated when a request destroyed it (its
 reply is then known and the request is left out), and split when an entry needs foreign keys
-off or an exact step count.
+off or a fresh connection (``statements.NeedsFresh`` says when).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from raftzmq.statemachine.reply import Reply
 from raftzmq.statemachine.statements import (
     Executor,
     Interrupted,
-    StepsSuspected,
+    NeedsFresh,
     TransactionLost,
 )
 
@@ -94,7 +94,7 @@ class Machine:
         self._dead = ""
         self._ledger = Ledger(self._bounds.ledger_ms, self._bounds.ledger_bytes_max)
         try:
-            self._open(exact=False)
+            self._open(fresh=False)
             require_utc(self._connection)
             self._applied = self._load()
         except BaseException:
@@ -126,13 +126,13 @@ class Machine:
         self._require_alive()
         work = self._decode(entries)
         results: list[EntryResult] = []
-        exact: set[int] = set()
+        fresh: set[int] = set()
         while len(results) < len(work):
-            group = _next_group(work, len(results), exact)
+            group = _next_group(work, len(results), fresh)
             try:
-                results += self._settle(group, exact=group[0][0].index in exact)
-            except _NeedsExactCount as suspect:
-                exact.add(suspect.index)
+                results += self._settle(group, fresh=group[0][0].index in fresh)
+            except _Apart as apart:
+                fresh.add(apart.index)
             except StorageFailed as error:
                 self._dead = str(error)
                 raise
@@ -183,23 +183,27 @@ class Machine:
         self._dead = self._dead or "state.db is closed"
         self._release()
 
-    def _open(self, *, exact: bool) -> None:
+    def _open(self, *, fresh: bool) -> None:
         self._connection = open_writer(self._path, self._clock.name, self._bounds)
         self._random.install(self._connection)
-        self._authorizer = Authorizer(reader=False)
+        self._authorizer = Authorizer(reader=False, fresh=fresh)
         self._connection.authorizer = self._authorizer
         self._executor = Executor(
             self._connection,
             self._authorizer,
             self._bounds,
-            exact=exact,
+            fresh=fresh,
             stopping=self._is_stopping,
         )
         self._meta = self._connection.cursor()
 
-    def _reopen(self, *, exact: bool) -> None:
-        self._connection.close(True)
-        self._open(exact=exact)
+    def _reopen(self, *, fresh: bool) -> None:
+        # The new one first: SQLite checkpoints and syncs when the last connection closes.
+        before = self._connection
+        try:
+            self._open(fresh=fresh)
+        finally:
+            before.close(True)
 
     def _load(self) -> tuple[int, int]:
         try:
@@ -239,14 +243,14 @@ class Machine:
                 ) from error
         return work
 
-    def _settle(self, group: Sequence[_Work], *, exact: bool) -> list[EntryResult]:
+    def _settle(self, group: Sequence[_Work], *, fresh: bool) -> list[EntryResult]:
         """Commit ``group``, repeating it without the requests that destroy transactions."""
         known: dict[_Place, Reply] = {}
         foreign_keys = not (group[0][1] and group[0][1].flags & CommandFlags.NO_FOREIGN_KEYS)
         try:
             while True:
-                if exact:
-                    self._reopen(exact=True)
+                if fresh:
+                    self._reopen(fresh=True)
                 if not foreign_keys:
                     self._connection.execute("PRAGMA foreign_keys = OFF", can_cache=False)
                 try:
@@ -254,8 +258,8 @@ class Machine:
                 except _Lost as lost:
                     known[lost.place] = lost.reply
         finally:
-            if exact:
-                self._reopen(exact=False)
+            if fresh:
+                self._reopen(fresh=False)
             elif not foreign_keys:
                 self._connection.execute("PRAGMA foreign_keys = ON", can_cache=False)
 
@@ -314,8 +318,8 @@ class Machine:
                         reply = run(payload)
                     except TransactionLost as lost:
                         raise _Lost((entry.index, position), lost.reply) from lost
-                    except StepsSuspected as suspected:
-                        raise _NeedsExactCount(entry.index) from suspected
+                    except NeedsFresh as needs:
+                        raise _Apart(entry.index) from needs
                     except Interrupted as interrupted:
                         raise ApplyInterrupted("applying was interrupted") from interrupted
                 if client:
@@ -334,7 +338,7 @@ class _Lost(Exception):
         self.reply = reply
 
 
-class _NeedsExactCount(Exception):
+class _Apart(Exception):
     """The entry at ``index`` must be applied alone, on a fresh connection."""
 
     def __init__(self, index: int) -> None:
@@ -342,11 +346,11 @@ class _NeedsExactCount(Exception):
         self.index = index
 
 
-def _next_group(work: Sequence[_Work], start: int, exact: set[int]) -> Sequence[_Work]:
+def _next_group(work: Sequence[_Work], start: int, fresh: set[int]) -> Sequence[_Work]:
     """The entries from ``start`` on that may share a transaction."""
     end = start
     for entry, command in work[start:]:
-        alone = entry.index in exact or (
+        alone = entry.index in fresh or (
             command is not None and bool(command.flags & CommandFlags.NO_FOREIGN_KEYS)
         )
         if alone:

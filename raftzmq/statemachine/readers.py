@@ -7,6 +7,7 @@ passed in as a function, so that the limits can be tested without waiting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -138,7 +139,8 @@ class Reader:
     def interrupt(self) -> None:
         """Make the running and every later request end with ShuttingDown."""
         self._stop = True
-        self._connection.interrupt()
+        with suppress(apsw.ConnectionClosedError):
+            self._connection.interrupt()
 
     def close(self) -> None:
         """Close the connection; idempotent."""

@@ -63,8 +63,15 @@ class TransactionLost(Exception):
         self.reply = reply
 
 
-class StepsSuspected(Exception):
-    """The request may be over its step limit; only a fresh connection can count exactly."""
+class NeedsFresh(Exception):
+    """The entry must be applied alone, on a connection without history.
+
+    Either the request may be over its step limit: SQLite's step counter starts wherever the
+    last use of a cached statement left it, so only a fresh connection counts exactly. Or it
+    changes the schema or its statistics: what SQLite then holds in memory is not always what
+    it would load from the file (row estimates outlive DROP INDEX and a rolled back ANALYZE),
+    and plans, hence the order of rows, would differ from those of a replica that restarted.
+    """
 
 
 class Interrupted(Exception):
@@ -103,9 +110,8 @@ class Executor:
         connection: has a transaction open whenever ``run`` is called.
         authorizer: the one installed on ``connection``.
         bounds: limits of one request.
-        exact: count steps to the limit itself. Otherwise stop at half of it with
-            ``StepsSuspected``: SQLite's step counter starts wherever the last use of a cached
-            statement left it, so an exact verdict needs a connection without history.
+        fresh: the connection has no history. Otherwise ``run`` stops with ``NeedsFresh`` at
+            half of the step limit, and before the schema changes.
         stopping: asked now and then; True ends the work with ``Interrupted``.
     """
 
@@ -115,18 +121,18 @@ class Executor:
         authorizer: Authorizer,
         bounds: ApplyLimits,
         *,
-        exact: bool,
+        fresh: bool,
         stopping: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._authorizer = authorizer
         self._bounds = bounds
-        self._exact = exact
+        self._fresh = fresh
         self._stopping = stopping
-        self._own = connection.cursor()
+        self._host = connection.cursor().execute
         self._plain = connection.cursor()
         self._steps = 0
-        self._steps_stop = bounds.steps_max if exact else bounds.steps_max // 2
+        self._steps_stop = bounds.steps_max if fresh else bounds.steps_max // 2
         self._rowid_end = False
         self._changes_before = 0
         self._kinds: dict[str, bool] = {}
@@ -142,7 +148,7 @@ class Executor:
 
         Raises:
             TransactionLost: see there; the transaction is gone.
-            StepsSuspected: see there; the transaction must be rolled back.
+            NeedsFresh: see there; the transaction must be rolled back.
             Interrupted: the transaction must be rolled back.
             StorageFailed: disk or memory failed.
         """
@@ -154,8 +160,12 @@ class Executor:
             raise Interrupted
         connection = self._connection
         authorizer = self._authorizer
-        self.own(_OPEN)
-        self.own(schema.NO_CHANGE)
+        host = self._host
+        try:
+            host(_OPEN, None, prepare_flags=OWN)
+            host(schema.NO_CHANGE, None, prepare_flags=OWN)
+        except apsw.Error as error:
+            raise storage_failed(error) from error
         connection.set_last_insert_rowid(0)
         self._changes_before = connection.total_changes()
         self._steps = 0
@@ -173,7 +183,10 @@ class Executor:
             authorizer.asked = False
         if authorizer.defers:
             self._clear_deferral()
-        self.own(_KEEP)
+        try:
+            host(_KEEP, None, prepare_flags=OWN)
+        except apsw.Error as error:
+            raise storage_failed(error) from error
         return Reply(0, self._pack(results))
 
     def own(self, sql: str, parameters: tuple[int, ...] | None = None) -> None:
@@ -183,7 +196,7 @@ class Executor:
             StorageFailed: it did not succeed.
         """
         try:
-            self._own.execute(sql, parameters, prepare_flags=OWN)
+            self._host(sql, parameters, prepare_flags=OWN)
         except apsw.Error as error:
             raise storage_failed(error) from error
 
@@ -268,11 +281,14 @@ class Executor:
         return columns, rows, rows_bytes
 
     def _failed(self, error: Exception) -> Reply:
+        if self._authorizer.needs_fresh:
+            self._authorizer.needs_fresh = False
+            raise NeedsFresh from error
         if isinstance(error, apsw.InterruptError):
             if self._stopping():
                 raise Interrupted from error
-            if not self._exact:
-                raise StepsSuspected from error
+            if not self._fresh:
+                raise NeedsFresh from error
             answer: RequestError = StatementTimeout(
                 f"the request takes more than {self._bounds.steps_max} steps of SQLite"
             )
@@ -297,6 +313,8 @@ class Executor:
         self._connection.execute("PRAGMA defer_foreign_keys = OFF", can_cache=False)
 
     def _on_progress(self) -> bool:
+        if not self._authorizer.asked:
+            return False
         self._steps += STEPS_PER_CHECK
         return self._steps >= self._steps_stop or self._stopping()
 

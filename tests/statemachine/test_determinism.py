@@ -155,6 +155,41 @@ def compare_two_replicas(log: list[LogEntry], grouping: int) -> None:
             b.machine.close()
 
 
+PLAN = "EXPLAIN QUERY PLAN SELECT * FROM t WHERE a = 1 AND b = 2"
+FILLED = (
+    "CREATE TABLE t(a, b, c)",
+    "CREATE INDEX tb ON t(b)",
+    "CREATE INDEX ta ON t(a)",
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+    " INSERT INTO t SELECT i % 900, 2, i FROM n",
+)
+
+
+def _plan(world: World) -> str:
+    return world.rows(PLAN)[0][3]
+
+
+def test_a_rolled_back_analyze_leaves_no_trace_in_memory(world: World) -> None:
+    world.ok(*FILLED, "ANALYZE")
+    informed = _plan(world)
+    world.ok("DELETE FROM t WHERE a > 10", "UPDATE t SET b = c, a = 1")
+    assert _plan(world) == informed
+    code, _ = world.do("ANALYZE", "syntax error")
+    assert code != 0
+    assert _plan(world) == informed
+    world.ok("ANALYZE")
+    assert _plan(world) != informed
+
+
+def test_plans_are_those_of_a_replica_that_restarted(world: World) -> None:
+    world.ok(*FILLED, "ANALYZE", "CREATE TABLE u(a)", "CREATE INDEX ua ON u(a)")
+    world.ok("DROP INDEX ta", "DROP INDEX tb")
+    join = "EXPLAIN QUERY PLAN SELECT * FROM u, t WHERE t.a = u.a"
+    running = world.rows(join)
+    world.reopen()
+    assert world.rows(join) == running
+
+
 def test_the_digest_sees_small_differences(tmp_path: Path) -> None:
     digests = set()
     variants = ["1", "1.0", "'1'", "x'31'", "NULL", "'\u0001'", "CAST(x'ff' AS TEXT)", "x'ff'"]
