@@ -42,19 +42,23 @@ def collect(state: RaftState) -> Ready | None:
         # would otherwise lead the same term twice, with different entries.
         messages_after_persist = messages_now + messages_after_persist
         messages_now = ()
+    entries_given, committed_given = state.entries_given, state.committed_given
+    commit_index = state.commit_index
     ready = Ready(
         messages_now=messages_now,
         install=state.install,
         hard_state=hard_state,
-        entries=log.between(state.entries_given, last_index),
+        entries=log.between(entries_given, last_index) if entries_given < last_index else (),
         messages_after_persist=messages_after_persist,
-        committed=log.between(state.committed_given, state.commit_index),
+        committed=(
+            log.between(committed_given, commit_index) if committed_given < commit_index else ()
+        ),
         read_states=tuple(state.read_states),
         snapshots_wanted=tuple(state.snapshots_wanted),
         trace=tuple(state.trace),
     )
     state.entries_given = last_index
-    state.committed_given = state.commit_index
+    state.committed_given = commit_index
     state.messages_now.clear()
     state.messages_after_persist.clear()
     state.install = None
