@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from raftzmq.config import ClusterConfig
 from raftzmq.observe.survey import leader_of, rates
 from raftzmq.wire.status import NodeStatus
 
-_ROLE_STYLE = {"leader": "bold green", "follower": "", "candidate": "yellow"}
+_ROLE_STYLE: Final = {"leader": "bold green", "follower": "", "candidate": "yellow"}
+_NUMBERS: Final = ("term", "commit", "applied", "lag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,17 @@ class _Look:
 
 
 class ClusterTable:
-    """Builds the table; remembers the last look, because rates need two."""
+    """Builds the table; remembers the last look, because rates need two.
 
-    def __init__(self, config: ClusterConfig) -> None:
+    Args:
+        config: the cluster.
+        rates: show requests per second; else addresses, for a table that is shown once. Both
+            together would not fit into 80 columns.
+    """
+
+    def __init__(self, config: ClusterConfig, *, rates: bool) -> None:
         self._config = config
+        self._rates = rates
         self._last = _Look(time.monotonic(), {})
 
     def table(
@@ -40,42 +50,50 @@ class ClusterTable:
         Args:
             statuses: of the nodes that answered.
             proxies: name -> state of each proxy.
-            notes: name -> what is known of a node that did not answer.
+            notes: name -> what is known of a process that did not answer.
         """
         now = _Look(time.monotonic(), statuses)
-        seconds = now.at - self._last.at
-        table = Table(title=f"cluster {self._config.cluster}", title_justify="left")
-        table.add_column("node")
-        table.add_column("role")
-        for name in ("term", "commit", "applied", "lag", "reads/s", "writes/s", "pid"):
-            table.add_column(name, justify="right")
-        table.add_column("address")
+        table = Table(
+            title=f"cluster {self._config.cluster}",
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for name in ("node", "role"):
+            table.add_column(name, no_wrap=True)
+        numbers = (*_NUMBERS, *(("reads/s", "writes/s") if self._rates else ()), "pid")
+        for name in numbers:
+            table.add_column(name, justify="right", no_wrap=True)
+        if not self._rates:
+            table.add_column("address", no_wrap=True)
         leader = leader_of(statuses)
         for name, node in self._config.nodes.items():
             status = statuses.get(name)
             if status is None:
                 note = (notes or {}).get(name, "no answer")
-                table.add_row(name, f"[red]{note}[/red]", *[""] * 7, node.client)
-                continue
-            style = _ROLE_STYLE.get(status.role, "")
-            role = status.role
-            if role == "leader" and leader is not None and status.term < leader.term:
-                role, style = "leader of an old term", "yellow"
-            rate = rates(self._last.statuses.get(name), status, seconds)
-            table.add_row(
-                name,
-                f"[{style}]{role}[/{style}]" if style else role,
-                str(status.term),
-                str(status.commit_index),
-                str(status.applied_index),
-                str(max(0, leader.commit_index - status.applied_index)) if leader else "",
-                f"{rate.reads_per_s:,.0f}" if rate else "",
-                f"{rate.writes_per_s:,.0f}" if rate else "",
-                str(status.pid),
-                node.client,
-            )
+                cells = [f"[red]{note}[/red]", *[""] * len(numbers)]
+            else:
+                cells = self._cells(status, leader, now)
+            table.add_row(name, *cells, *([] if self._rates else [node.client]))
         for name, proxy in self._config.proxies.items():
-            state = (proxies or {}).get(name, "")
-            table.add_row(name, f"proxy {state}".strip(), *[""] * 7, proxy.address)
+            state = (notes or {}).get(name) or (proxies or {}).get(name, "proxy")
+            row = [name, state, *[""] * len(numbers)]
+            table.add_row(*row, *([] if self._rates else [proxy.address]))
         self._last = now
         return table
+
+    def _cells(self, status: NodeStatus, leader: NodeStatus | None, now: _Look) -> list[str]:
+        style, role = _ROLE_STYLE.get(status.role, ""), status.role
+        if role == "leader" and leader is not None and status.term < leader.term:
+            style, role = "yellow", "old leader"
+        cells = [
+            f"[{style}]{role}[/{style}]" if style else role,
+            str(status.term),
+            str(status.commit_index),
+            str(status.applied_index),
+            str(max(0, leader.commit_index - status.applied_index)) if leader else "",
+        ]
+        if self._rates:
+            rate = rates(self._last.statuses.get(status.node), status, now.at - self._last.at)
+            cells += [f"{rate.reads_per_s:,.0f}", f"{rate.writes_per_s:,.0f}"] if rate else ["", ""]
+        return [*cells, str(status.pid)]

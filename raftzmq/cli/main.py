@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from raftzmq import __version__
@@ -19,8 +17,6 @@ from raftzmq.cli.status import status
 from raftzmq.cli.stop import stop
 from raftzmq.cli.write import write
 from raftzmq.errors import RequestError, StartError
-
-_ABORTED = 128 + signal.SIGINT
 
 app = typer.Typer(
     name="raftzmq",
@@ -62,29 +58,18 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        # Not standalone: typer's own mode would turn every failure into exit code 1.
-        result = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        return _ABORTED
-    except KeyboardInterrupt:
-        return _ABORTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        # Exits by itself with 0, with 2 for wrong usage, and with what typer.Exit carries.
+        app()
     except RequestError as error:
         typer.echo(exit_codes.explained(error), err=True)
         return exit_codes.of_request(error)
     except StartError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing is wrong here.
-        sys.stderr.close()
-        return 0
     except OSError as error:
         typer.echo(f"error: {error}", err=True)
         return exit_codes.FAILED
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 if __name__ == "__main__":

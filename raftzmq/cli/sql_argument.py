@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 from raftzmq.cli.splitting import IncompleteStatement, split
@@ -34,11 +33,11 @@ def statements_given(
     """The statements to run, from arguments or stdin.
 
     Raises:
-        click.UsageError: there is no SQL, it breaks off, or parameters do not fit.
+        typer.BadParameter: there is no SQL, it breaks off, or parameters do not fit.
     """
     if sql is None or sql == "-":
         if sql is None and sys.stdin.isatty():
-            raise click.UsageError("give SQL as an argument, or pipe it in")
+            raise typer.BadParameter("give SQL as an argument, or pipe it in")
         sql = sys.stdin.read()
     try:
         statements = split(sql)
@@ -46,13 +45,13 @@ def statements_given(
             from_json(params) if params is not None else [from_word(word) for word in words or ()]
         )
     except (IncompleteStatement, ParameterError) as error:
-        raise click.UsageError(str(error)) from None
+        raise typer.BadParameter(str(error)) from None
     if params is not None and words:
-        raise click.UsageError("parameters come either as words or as --params, not as both")
+        raise typer.BadParameter("parameters come either as words or as --params, not as both")
     if not statements:
-        raise click.UsageError("there is no statement in the SQL given")
+        raise typer.BadParameter("there is no statement in the SQL given")
     if values and len(statements) > 1:
-        raise click.UsageError(
+        raise typer.BadParameter(
             f"parameters belong to one statement, and these are {len(statements)}; write the "
             f"values into the SQL, or run the statements one by one"
         )

@@ -7,14 +7,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from raftzmq.broker.process import run_broker
 from raftzmq.cli.children import die_with_parent
 from raftzmq.cli.options import ConfigOption, open_config
 from raftzmq.cli.running import proxy_lock
 from raftzmq.cli.supervise import supervise
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import ConfigError
-from raftzmq.node.process import run_node
 
 
 def start(
@@ -40,6 +38,10 @@ def start(
 
 
 def _run_one(cluster: ClusterConfig, name: str) -> int:
+    # Imported here: the other commands would pay for the whole server at each start.
+    from raftzmq.broker.process import run_broker
+    from raftzmq.node.process import run_node
+
     if name in cluster.nodes:
         return run_node(cluster, name)
     if name in cluster.proxies:

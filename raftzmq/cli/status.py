@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated, Any
+from types import TracebackType
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 from raftzmq.cli import exit_codes
 from raftzmq.cli.live import ClusterTable
@@ -41,32 +43,66 @@ def status(
     Example: raftzmq status --json
     """
     cluster = open_config(config)
-    console = Console(highlight=False)
-    addresses = {name: node.client for name, node in cluster.nodes.items()}
-    doors = {name: proxy.address for name, proxy in cluster.proxies.items()}
-    with Asker(addresses) as nodes, Asker(doors) as proxies:
+    with _Watcher(cluster, int(timeout * 1000), as_json, watch) as watcher:
         if not watch:
-            statuses = look(nodes, timeout_ms=int(timeout * 1000))
-            seen = proxies_seen(proxies, timeout_ms=int(timeout * 1000)) if doors else {}
-            if as_json:
-                console.print_json(json.dumps(_document(cluster, statuses, seen)))
-            else:
-                rows = ClusterTable(cluster)
-                console.print(rows.table(statuses, proxies=_proxy_states(cluster, seen)))
-            if leader_of(statuses) is None:
+            if not watcher.show(Console(highlight=False)):
                 raise typer.Exit(exit_codes.FAILED)
             return
-        rows = ClusterTable(cluster)
+        try:
+            watcher.show_often(Console(highlight=False), every)
+        except KeyboardInterrupt:
+            return  # the usual way to end it
+
+
+class _Watcher:
+    """Looks at a cluster and shows it; a context manager."""
+
+    def __init__(self, cluster: ClusterConfig, timeout_ms: int, as_json: bool, often: bool) -> None:
+        self._cluster = cluster
+        self._timeout_ms = timeout_ms
+        self._as_json = as_json
+        self._rows = ClusterTable(cluster, rates=often)
+        self._nodes = Asker({name: node.client for name, node in cluster.nodes.items()})
+        self._doors = Asker({name: proxy.address for name, proxy in cluster.proxies.items()})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._nodes.close()
+        self._doors.close()
+
+    def show(self, console: Console) -> bool:
+        """Show the cluster once; returns whether a node leads."""
+        statuses, seen = self._look()
+        if self._as_json:
+            typer.echo(json.dumps(_document(self._cluster, statuses, seen), indent=2))
+        else:
+            console.print(self._table(statuses, seen))
+        return leader_of(statuses) is not None
+
+    def show_often(self, console: Console, every_s: float) -> None:
+        """Show it until somebody interrupts."""
+        if self._as_json or not console.is_terminal:
+            while True:
+                self.show(console)
+                time.sleep(every_s)
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                statuses = look(nodes, timeout_ms=int(timeout * 1000))
-                seen = proxies_seen(proxies, timeout_ms=int(timeout * 1000)) if doors else {}
-                if as_json:
-                    typer.echo(json.dumps(_document(cluster, statuses, seen)))
-                else:
-                    table = rows.table(statuses, proxies=_proxy_states(cluster, seen))
-                    live.update(table, refresh=True)
-                time.sleep(every)
+                live.update(self._table(*self._look()), refresh=True)
+                time.sleep(every_s)
+
+    def _look(self) -> tuple[dict[str, NodeStatus], dict[str, dict[str, Any]]]:
+        statuses = look(self._nodes, timeout_ms=self._timeout_ms)
+        return statuses, proxies_seen(self._doors, timeout_ms=self._timeout_ms)
+
+    def _table(self, statuses: dict[str, NodeStatus], seen: dict[str, dict[str, Any]]) -> Table:
+        return self._rows.table(statuses, proxies=_proxy_states(self._cluster, seen))
 
 
 def _proxy_states(cluster: ClusterConfig, seen: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -76,8 +112,7 @@ def _proxy_states(cluster: ClusterConfig, seen: dict[str, dict[str, Any]]) -> di
         if not isinstance(broker, dict):
             states[name] = "[red]no answer[/red]"
         else:
-            leader = broker.get("leader") or "nobody"
-            states[name] = f"(writes go to {leader}; {broker.get('held_requests', 0)} held)"
+            states[name] = f"proxy to {broker.get('leader') or 'nobody'}"
     return states
 
 

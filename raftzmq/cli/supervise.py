@@ -105,7 +105,7 @@ def supervise(config: ClusterConfig, config_file: Path | None, console: Console)
             supervisor = Supervisor(config, children, console)
             if not console.is_terminal:
                 return supervisor.run(None)
-            rows = ClusterTable(config)
+            rows = ClusterTable(config, rates=True)
             with Live(console=console, auto_refresh=False) as live:
                 return supervisor.run(
                     lambda statuses: live.update(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -74,7 +73,7 @@ def write(
     addresses_of = (connect, config)
     if file is not None:
         if sql is not None or params is not None:
-            raise click.UsageError("--file brings its own statements; leave out SQL and --params")
+            raise typer.BadParameter("--file brings its own statements; leave out SQL and --params")
         _write_file(file, addresses_of, timeout, flags)
         return
     statements = statements_given(sql, words, params)
@@ -145,7 +144,7 @@ def _write_file(
             _say_stopped(name, stopped)
             raise typer.Exit(exit_codes.of_request(stopped.error)) from None
         except UnicodeDecodeError as error:
-            raise click.UsageError(f"{name} is not UTF-8 text: {error}") from None
+            raise typer.BadParameter(f"{name} is not UTF-8 text: {error}") from None
     typer.echo(f"ok: {_done(done)}", err=True)
 
 
@@ -155,7 +154,7 @@ def _open(name: str) -> IO[str]:
     try:
         return Path(name).open(encoding="utf-8-sig", newline="")
     except OSError as error:
-        raise click.UsageError(f"--file {name}: {error.strerror}") from None
+        raise typer.BadParameter(f"--file {name}: {error.strerror}") from None
 
 
 def _done(progress: DumpProgress) -> str:

@@ -1,0 +1,117 @@
+"""A dump arrives whole, in order, in bounded transactions; and when not, it says where."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from typing import cast
+
+import pytest
+
+from raftzmq.cli import dump
+from raftzmq.cli.dump import DumpLoader, DumpStopped, Progress
+from raftzmq.cli.requests import Requests, Statements
+from raftzmq.errors import ConstraintFailed, Outcome, Overloaded, RequestError
+from raftzmq.wire.client import Flags
+from raftzmq.wire.payload import StatementResult
+
+
+class Recorder:
+    """Stands in for the cluster: applies to a SQLite database in memory."""
+
+    def __init__(self) -> None:
+        self.database = sqlite3.connect(":memory:", isolation_level=None)
+        self.writes: list[tuple[list[str], int]] = []
+        self.fail_at: int | None = None
+        self.error: RequestError = Overloaded("full")
+
+    def write(self, statements: Statements, *, flags: int = 0) -> list[StatementResult]:
+        if self.fail_at == len(self.writes):
+            raise self.error
+        self.writes.append(([sql for sql, _ in statements], flags))
+        changes = [max(0, self.database.execute(sql).rowcount) for sql, _ in statements]
+        return [StatementResult(count, 0, None, None) for count in changes]
+
+
+def load(text: str, recorder: Recorder, flags: int = 0) -> Progress:
+    requests = cast(Requests, recorder)
+    return DumpLoader(requests, flags=flags, advance=lambda progress: None).load(io.StringIO(text))
+
+
+def test_a_dump_of_sqlite_comes_back_the_same() -> None:
+    original = sqlite3.connect(":memory:")
+    original.executescript(
+        """CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, t TEXT, b BLOB);
+        CREATE TABLE "odd;name" (x REFERENCES a);
+        CREATE VIEW v AS SELECT t FROM a;
+        CREATE TRIGGER after_a AFTER INSERT ON a BEGIN
+            INSERT INTO "odd;name" VALUES (new.id); END;"""
+    )
+    for number in range(1200):
+        original.execute("INSERT INTO a (t, b) VALUES (?, ?)", [f"it's; {number}\n--", b"\0;'"])
+    original.commit()
+    text = "\n".join(original.iterdump())
+    recorder = Recorder()
+    progress = load(text, recorder)
+    assert "\n".join(recorder.database.iterdump()) == text
+    assert progress.transactions == len(recorder.writes) >= 3
+    assert all(len(sqls) <= dump.BATCH_STATEMENTS for sqls, _ in recorder.writes)
+    assert progress.statements == sum(len(sqls) for sqls, _ in recorder.writes)
+    # sqlite_sequence is emptied and filled again by the dump, which counts as a row.
+    assert 2400 <= progress.rows <= 2402
+
+
+def test_large_statements_make_small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "BATCH_CHARACTERS", 100)
+    recorder = Recorder()
+    load("SELECT 1;" + f"SELECT '{'x' * 60}';" * 3 + f"SELECT '{'x' * 500}';", recorder)
+    assert [len(sqls) for sqls, _ in recorder.writes] == [2, 1, 1, 1]
+
+
+def test_transactions_of_the_dump_are_dropped() -> None:
+    recorder = Recorder()
+    text = "BEGIN TRANSACTION;begin;SELECT 1;COMMIT;END TRANSACTION;BEGIN IMMEDIATE;commit -- x\n;"
+    load(text, recorder)
+    assert recorder.writes == [(["SELECT 1"], 0)]
+
+
+def test_foreign_keys_off_becomes_a_flag_of_what_follows() -> None:
+    recorder = Recorder()
+    load(
+        "SELECT 1;PRAGMA foreign_keys=OFF;SELECT 2;pragma foreign_keys = on ;SELECT 3;"
+        "PRAGMA foreign_keys(0);SELECT 4",
+        recorder,
+    )
+    off = Flags.NO_FOREIGN_KEYS
+    assert recorder.writes == [
+        (["SELECT 1"], 0),
+        (["SELECT 2"], off),
+        (["SELECT 3"], 0),
+        (["SELECT 4"], off),
+    ]
+
+
+def test_a_failure_says_where_and_what_was_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "BATCH_STATEMENTS", 2)
+    recorder = Recorder()
+    recorder.fail_at = 2
+    recorder.error = ConstraintFailed("FOREIGN KEY constraint failed")
+    with pytest.raises(DumpStopped) as stopped:
+        load("\n".join(f"SELECT {number};" for number in range(10)), recorder)
+    assert stopped.value.progress.statements == 4
+    assert stopped.value.progress.transactions == 2
+    assert (stopped.value.first.line, stopped.value.last.line) == (5, 6)
+    assert stopped.value.error.outcome is Outcome.REJECTED
+    assert "--no-foreign-keys" in dump.advice(stopped.value.error)
+
+
+def test_a_dump_that_breaks_off_keeps_what_was_whole() -> None:
+    recorder = Recorder()
+    with pytest.raises(DumpStopped, match="line 2"):
+        load("SELECT 1;\nSELECT 'a", recorder)
+    assert recorder.writes == [(["SELECT 1"], 0)]
+
+
+def test_a_dump_that_gave_up_is_refused() -> None:
+    with pytest.raises(DumpStopped, match="ROLLBACK"):
+        load("SELECT 1;\nROLLBACK; -- due to errors\n", Recorder())
