@@ -90,11 +90,14 @@ class RequestHeader(NamedTuple):
     Attributes:
         client: 0 to CLIENT_ID_BYTES_MAX random bytes; empty means that nothing is remembered.
         sequence: number of this request at its client, from 1; names the write for exactly once.
-        min_index: log index that must be applied before a read at level SESSION.
+        min_index: highest log index the client has seen. A read at level SESSION waits until it
+            is applied. A write is told by it from one the ledger has forgotten, so it dates from
+            before the first attempt and stays when the write is repeated.
         max_age_ms: at level STALE, oldest acceptable contact with a leader.
         timeout_ms: how long the sender waits, from the moment of sending.
         flags: bits of ``Flags``.
-        payload: for WRITE and READ the statements, see ``wire/payload.py``.
+        payload: for WRITE and READ the statements, see ``wire/payload.py``; for TRANSFER the
+            name of the next leader.
     """
 
     kind: int

@@ -94,6 +94,7 @@ def test_the_example_writes_reads_and_asks_for_the_status(
 
         def by_follower(header: RequestHeader) -> tuple[int, bytes]:
             if header.kind == Kind.WRITE:
+                assert header.min_index == 42, "a write says what its client had seen"
                 return NotLeader.code, encode_error("n1 is not the leader", leader_address)
             if header.kind == Kind.READ:
                 return 0, encode_results([(0, 0, ("a",), ((7,),))])
@@ -115,7 +116,7 @@ def test_the_example_writes_reads_and_asks_for_the_status(
         for server in servers:
             server.join(5)
     assert capsys.readouterr().out.splitlines() == [
+        "n1 leader applied 8",
         "written at 42 changes 1",
         "columns ['a'] rows [[7]]",
-        "n1 leader applied 8",
     ]

@@ -97,6 +97,12 @@ def test_what_is_no_statement_is_refused(payload: object) -> None:
         decode_statements(packed(payload))
 
 
+def test_a_map_fails_before_the_rest_is_built() -> None:
+    """Empty maps would take 64 times the memory of the message."""
+    with pytest.raises(DecodeError, match="a map where none belongs"):
+        decode_statements(packed([["SELECT 1", [{}] * 1_000]]))
+
+
 def test_results_come_back_equal() -> None:
     results = [
         StatementResult(1, 7, None, None),
