@@ -6,7 +6,7 @@ time. Unknown keys are ignored; a missing one is an error.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from raftzmq.wire.codec import DecodeError, pack, unpack_map
@@ -84,7 +84,11 @@ _TYPES: Final[dict[str, type[Any]]] = {
 
 def encode_status(status: NodeStatus) -> bytes:
     """Body of a reply to STATUS or OBSERVE."""
-    return pack(asdict(status))
+    found = {name: getattr(status, name) for name in _TYPES}
+    found["peers"] = {
+        name: {"match": peer.match, "flow": peer.flow} for name, peer in status.peers.items()
+    }
+    return pack(found)
 
 
 def decode_status(body: bytes) -> NodeStatus:
