@@ -37,8 +37,8 @@ from raftzmq.wire.version import CLIENT_FRAME, CLIENT_TAG
 
 DRAIN_MAX = 256
 """Messages taken from one socket in one round; the others get their turn after that."""
-CHECKPOINT_BYTES = 16 << 20
-"""Log written between two checkpoints of state.db."""
+CHECKPOINT_BYTES_MAX = 16 << 20
+"""Log written between two checkpoints of state.db; less where the log may hold less."""
 
 
 class Node:
@@ -254,7 +254,8 @@ class Node:
 
     def _maybe_checkpoint(self) -> None:
         written = self._replica.log_size.total_bytes
-        if written - self._checkpointed_bytes >= CHECKPOINT_BYTES:
+        step = min(CHECKPOINT_BYTES_MAX, self._config.limits.log_bytes_max // 3)
+        if written - self._checkpointed_bytes >= step:
             self._checkpointed_bytes = written
             self._applier.checkpoint()
 
