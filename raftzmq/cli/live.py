@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from raftzmq.config import ClusterConfig
@@ -56,8 +55,8 @@ class ClusterTable:
         table = Table(
             title=f"cluster {self._config.cluster}",
             title_justify="left",
-            box=SIMPLE_HEAD,
-            pad_edge=False,
+            box=None,
+            padding=(0, 2, 0, 0),
         )
         for name in ("node", "role"):
             table.add_column(name, no_wrap=True)

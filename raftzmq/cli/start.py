@@ -32,7 +32,7 @@ def start(
     """
     cluster = open_config(config)
     if name is None:
-        raise typer.Exit(supervise(cluster, cluster.source, Console()))
+        raise typer.Exit(supervise(cluster, cluster.source, Console(highlight=False)))
     die_with_parent()
     raise typer.Exit(_run_one(cluster, name))
 

@@ -72,9 +72,9 @@ class Supervisor:
             if child.exit_code is None or child.pid in self._reported:
                 continue
             self._reported.add(child.pid)
-            self._console.print(f"{child.name} {child.ending()}", highlight=False)
+            self._console.print(f"{child.name} {child.ending()}", soft_wrap=True)
             if child.exit_code != 0:
-                self._console.print(_why(child), highlight=False, markup=False)
+                self._console.print(_why(child), soft_wrap=True, markup=False)
 
     def _report_leader(self, statuses: dict[str, NodeStatus]) -> None:
         found = leader_of(statuses)
@@ -86,7 +86,7 @@ class Supervisor:
             self._served = True
             doors = [proxy.address for proxy in self._config.proxies.values()]
             line += f"; requests go to {' or '.join(doors or [found.leader_client_address])}"
-        self._console.print(line, highlight=False)
+        self._console.print(line, soft_wrap=True)
 
 
 def supervise(config: ClusterConfig, config_file: Path | None, console: Console) -> int:
@@ -101,7 +101,7 @@ def supervise(config: ClusterConfig, config_file: Path | None, console: Console)
         try:
             for name in (*config.nodes, *config.proxies):
                 child = children.start(name)
-                console.print(f"{name} is process {child.pid}, log in {child.log}", highlight=False)
+                console.print(f"{name} is process {child.pid}, log in {child.log}", soft_wrap=True)
             supervisor = Supervisor(config, children, console)
             if not console.is_terminal:
                 return supervisor.run(None)
@@ -115,11 +115,11 @@ def supervise(config: ClusterConfig, config_file: Path | None, console: Console)
         except _Stop:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            console.print("stopping all", highlight=False)
+            console.print("stopping all", soft_wrap=True)
             killed = children.stop()
             for child in killed:
-                console.print(f"{child.name} did not stop in time and was killed", highlight=False)
-            console.print("stopped", highlight=False)
+                console.print(f"{child.name} did not stop in time and was killed", soft_wrap=True)
+            console.print("stopped", soft_wrap=True)
             return exit_codes.FAILED if killed else 0
 
 
