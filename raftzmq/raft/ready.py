@@ -33,6 +33,12 @@ def collect(state: RaftState) -> Ready | None:
     ):
         return None
 
+    if hard_changed and state.install is not None:
+        # The term first, alone: a crash between the two must not leave a base of a term that
+        # this node does not know.
+        state.saved = HardState(state.term, state.voted_for)
+        return Ready(hard_state=state.saved)
+
     hard_state = None
     messages_now = tuple(state.messages_now)
     messages_after_persist = tuple(state.messages_after_persist)

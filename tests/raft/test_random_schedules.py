@@ -16,8 +16,8 @@ from raftzmq.raft.types import Configuration, NodeId, Role
 from tests.raft.cluster import Cluster, Node, voters
 from tests.raft.safety import Safety
 
-EVENTS = int(os.environ.get("RAFTZMQ_RANDOM_EVENTS", "3000"))
-SEEDS = int(os.environ.get("RAFTZMQ_RANDOM_SEEDS", "4"))
+EVENTS = int(os.environ.get("RAFTZMQ_RANDOM_EVENTS", "4000"))
+SEEDS = int(os.environ.get("RAFTZMQ_RANDOM_SEEDS", "8"))
 
 
 @dataclass
@@ -179,3 +179,16 @@ def test_safety_under_random_schedules(kind: str, seed: int) -> None:
     assert coverage.leaders >= 1
     assert coverage.proposed >= 5
     assert schedule.safety.reads_done >= 5
+
+
+def test_same_seed_same_run() -> None:
+    """R66: no hidden input; the conversation of a seed is the same, byte for byte."""
+    conversations = []
+    for _ in range(2):
+        schedule = Schedule(CONFIGURATIONS["three"], seed=7)
+        lines: list[str] = []
+        schedule.cluster.say = lines.append
+        schedule.run(1000)
+        conversations.append(lines)
+    assert len(conversations[0]) > 200
+    assert conversations[0] == conversations[1]

@@ -10,8 +10,10 @@ from raftzmq.raft.progress import Flow
 from raftzmq.raft.types import (
     Configuration,
     EntryKind,
+    HardState,
     LogPosition,
     ProgressChanged,
+    Ready,
     Role,
     Snapshot,
 )
@@ -277,6 +279,7 @@ def test_restart_applies_what_follows_the_applied_index() -> None:
 def test_install_replaces_the_log() -> None:
     lone = Lone([1, 1, 1], applied=1)
     snapshot = Snapshot(index=7, term=3, configuration=THREE)
+    lone.follow("n2", 3)
     assert lone.raft.install_snapshot(snapshot, "n2", 3)
     ready = lone.raft.ready()
     assert ready is not None
@@ -290,6 +293,17 @@ def test_install_replaces_the_log() -> None:
     assert (lone.raft.commit_index, lone.raft.stable_index) == (7, 7)
     lone.step(append("n2", 3, (7, 3), [3], commit=8))
     assert lone.applied == [8]
+
+
+def test_install_comes_after_its_term_is_written() -> None:
+    """A crash between the two leaves a term without a snapshot, never the reverse."""
+    lone = Lone(term=1)
+    snapshot = Snapshot(index=7, term=3, configuration=THREE)
+    assert lone.raft.install_snapshot(snapshot, "n2", 4)
+    first, second = lone.raft.ready(), lone.raft.ready()
+    assert first == Ready(hard_state=HardState(4, None))
+    assert second is not None
+    assert (second.install, second.hard_state) == (snapshot, None)
 
 
 def test_install_of_what_the_log_holds_only_commits() -> None:
@@ -306,7 +320,7 @@ def test_install_of_what_the_log_holds_only_commits() -> None:
 
 def test_install_twice_before_a_ready() -> None:
     """Two snapshots in a short time: the later one counts."""
-    lone = Lone()
+    lone = Lone(term=1)
     first = Snapshot(index=3, term=1, configuration=THREE)
     second = Snapshot(index=5, term=1, configuration=THREE)
     assert lone.raft.install_snapshot(first, "n2", 1)
