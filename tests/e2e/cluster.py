@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 import zmq
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -196,12 +196,14 @@ class Cluster:
         return [tuple(row) for row in body[0][3]]
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str, seconds: float = WAIT_S, *, pause_s: float = 0.02
+) -> Any:
     """Poll ``condition`` until it is true; returns its value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(pause_s)
     raise TimeoutError(f"waited {seconds} s for {what}")

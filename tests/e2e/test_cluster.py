@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -70,22 +71,73 @@ def test_all_killed_at_once_lose_nothing_acknowledged(make_cluster: MakeCluster)
     assert cluster.read("SELECT count(*) FROM t") == [(30,)]
 
 
-def test_node_beyond_compaction_is_brought_up_by_snapshot(make_cluster: MakeCluster) -> None:
-    cluster, leader = started(make_cluster, limits="log_bytes_max = 65536\nlog_keep_bytes = 1024")
+SMALL_LOG = "log_bytes_max = 65536\nlog_keep_bytes = 1024"
+
+
+def left_behind(cluster: Cluster, leader: str, megabytes: int) -> str:
+    """Kill a follower and write until the log no longer reaches back to it."""
     behind = next(name for name in cluster.names if name != leader)
     cluster.kill(behind)
-    for first in range(24):
-        rows = (
-            f"WITH RECURSIVE n(i) AS (SELECT {first * 10} UNION ALL SELECT i + 1 FROM n LIMIT 10)"
+    for first in range(megabytes):
+        code, _, body = cluster.write(
+            f"WITH RECURSIVE n(i) AS (SELECT {first * 10 + 1} UNION ALL SELECT i + 1 FROM n"
+            " LIMIT 10) INSERT INTO t (id, v) SELECT i, hex(zeroblob(50000)) FROM n",
+            "SELECT 1 /* " + "x" * 10_000 + " */",
         )
-        filler = "x" * 100_000
-        code, _, body = cluster.write(f"{rows} INSERT INTO t (id, v) SELECT i, '{filler}' FROM n")
         assert code == 0, body
     wait_for(lambda: (state := cluster.status(leader)) and state["first_index"] > 5, "compaction")
+    return behind
+
+
+def test_node_beyond_compaction_is_brought_up_by_snapshot_while_writes_go_on(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster, leader = started(make_cluster, limits=SMALL_LOG)
+    behind = left_behind(cluster, leader, megabytes=20)
     cluster.start(behind)
+    insert(cluster, 10_001, 10_050)
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1
-    assert "snapshot" in (cluster.folder / f"{behind}.log").read_text()
+    assert "installed" in (cluster.folder / f"{behind}.log").read_text()
+
+
+@pytest.mark.parametrize("victim", ["receiver", "sender"])
+def test_snapshot_transfer_survives_kill_in_the_middle(
+    make_cluster: MakeCluster, victim: str
+) -> None:
+    cluster, leader = started(make_cluster, limits=SMALL_LOG)
+    behind = left_behind(cluster, leader, megabytes=60)
+    incoming = cluster.folder / behind / "incoming"
+    cluster.start(behind)
+
+    def under_way() -> bool:
+        return any(part.stat().st_size for part in incoming.glob("*.part"))
+
+    wait_for(under_way, "the first chunks", pause_s=0.0)
+    killed = behind if victim == "receiver" else leader
+    cluster.kill(killed)
+    log = (cluster.folder / f"{behind}.log").read_text()
+    assert "installed" not in log, "the transfer was over before the kill: it tested nothing"
+    cluster.start(killed)
+    cluster.wait_for_leader()
+    cluster.wait_caught_up()
+    assert len(cluster.digests()) == 1
+    assert cluster.read("SELECT count(*) FROM t", at=behind) == [(600,)]
+
+
+def test_five_second_update_causes_no_election(make_cluster: MakeCluster) -> None:
+    cluster, leader = started(make_cluster)
+    term = cluster.status(leader)["term"]  # type: ignore[index]
+    began = time.monotonic()
+    code, _, body = cluster.write(
+        "INSERT INTO t (v) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT "
+        "20000000) SELECT count(*) FROM n",
+        timeout_ms=60_000,
+    )
+    assert code == 0, body
+    assert time.monotonic() - began > 2, "too quick to disturb anything"
+    assert cluster.status(leader)["term"] == term  # type: ignore[index]
+    assert cluster.leader() == leader
 
 
 def test_five_second_select_disturbs_nobody(make_cluster: MakeCluster) -> None:
