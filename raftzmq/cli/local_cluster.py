@@ -40,7 +40,7 @@ class LocalCluster:
     """
 
     def __init__(self, folder: Path, *, nodes: int = 3, proxies: int = 1) -> None:
-        self.config = _on_free_ports(folder, nodes, proxies)
+        self.config = on_free_ports(folder, nodes, proxies)
         file = folder / "nodes.toml"
         file.write_text(to_toml(self.config), encoding="utf-8")
         self.config = replace(self.config, source=file)
@@ -120,7 +120,8 @@ class LocalCluster:
         )
 
 
-def _on_free_ports(folder: Path, nodes: int, proxies: int) -> ClusterConfig:
+def on_free_ports(folder: Path, nodes: int, proxies: int) -> ClusterConfig:
+    """A cluster of nodes n1, n2, ... and proxies p1, p2, ... on ports that are free now."""
     addresses = _free_addresses(2 * nodes + proxies)
     names = [f"n{number}" for number in range(1, nodes + 1)]
     doors = [f"p{number}" for number in range(1, proxies + 1)]
