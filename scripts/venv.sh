@@ -37,6 +37,7 @@ prepare_venv() {
     wanted="$extras $(cat "$ROOT/setup.cfg" "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)"
     stamp="$VENV/.raftzmq-installed"
     if [ ! -f "$stamp" ] || ! grep -qxF -- "$wanted" "$stamp"; then
+        echo "Installing raftzmq$extras into $VENV (once) ..." >&2
         if ! "$VENV/bin/python" -m pip install -q --disable-pip-version-check \
             -c "$ROOT/constraints.txt" -e "$ROOT$extras"; then
             echo "pip could not install raftzmq$extras into $VENV (see above)." >&2
