@@ -76,9 +76,12 @@ def test_a_request_that_destroys_the_transaction_takes_only_itself(
 
 
 def test_counters_do_not_leak_into_the_next_request(world: World) -> None:
-    world.ok("CREATE TABLE t(a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES(7), (8), (9)")
-    seen = world.rows("SELECT changes(), total_changes(), last_insert_rowid()")
-    assert seen == [[0, 0, 0]]
+    world.ok("CREATE TABLE t(a INTEGER PRIMARY KEY)")
+    ask = anonymous("SELECT changes(), total_changes(), last_insert_rowid()")
+    first, second = world.entry(anonymous("INSERT INTO t VALUES(7), (8), (9)"), ask)
+    (third,) = world.entry(ask)
+    assert first[1][0][:2] == [3, 9]
+    assert second[1][0][3] == third[1][0][3] == [[0, 0, 0]]
     results = world.ok(
         "INSERT INTO t VALUES(10), (11)", "SELECT changes(), total_changes(), last_insert_rowid()"
     )
@@ -136,6 +139,8 @@ def test_time_and_chance_come_from_the_entry(world: World) -> None:
     row = one[1][1][3][0]
     assert row[0] == row[3] == "2023-11-14 22:13:25"
     assert row[4:] == ["1700000005", 1700000005.25, 0]
+    assert row[1] != two[1][1][3][0][1]
+    assert row[2] != two[1][1][3][0][2]
     assert one == again
     assert one != two
     assert one != other

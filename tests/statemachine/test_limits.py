@@ -39,20 +39,22 @@ def test_steps(make_world: MakeWorld) -> None:
 
 
 def test_the_step_verdict_does_not_depend_on_what_ran_before(make_world: MakeWorld) -> None:
-    """Near the limit, a cached statement's counter may stand anywhere; the verdict may not."""
-    bounds = ApplyLimits(steps_max=400_000)
-    worlds = [make_world(bounds), make_world(bounds)]
-    for world in worlds:
+    """A cached statement's counter may stand anywhere; near the limit the verdict may not."""
+    bounds = ApplyLimits(steps_max=100_000)
+    plain, used = make_world(bounds), make_world(bounds)
+    for world in (plain, used):
         world.ok("CREATE TABLE t(a)")
-    for rounds in range(1, 7):
-        worlds[1].do(*[COUNT.format(rounds * 137)] * rounds)
-        worlds[0].ok("SELECT 1")
-    verdicts = set()
-    for size in range(18_000, 42_000, 1_000):
-        replies = [world.do(COUNT.format(size)) for world in worlds]
-        assert replies[0][0] == replies[1][0], size
-        verdicts.add(replies[0][0])
-    assert verdicts == {0, errors.StatementTimeout.code}
+
+    def verdict(world: World, size: int) -> int:
+        return world.do((COUNT.format("?"), [size]))[0]
+
+    low, high = 100, 100_000
+    while high - low > 20:
+        middle = (low + high) // 2
+        low, high = (low, middle) if verdict(plain, middle) else (middle, high)
+    for size in range(low - 900, low + 900, 100):
+        assert verdict(used, 137) == 0
+        assert verdict(used, size) == (0 if size <= low else errors.StatementTimeout.code), size
 
 
 def test_result_bytes(make_world: MakeWorld) -> None:
