@@ -113,11 +113,15 @@ fail() {
 container_gone() { ! kill -0 "$CONTAINER" 2>/dev/null; }
 inside() { nsenter -t "$INIT" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 "$@"; }
 cli() { inside /opt/raftzmq/bin/raftzmq "$@" --config /etc/raftzmq/nodes.toml; }
+write() { # quiet unless it fails
+    local answer
+    answer="$(cli write "$@" 2>&1)" || { echo "$answer" >&2; return 1; }
+}
 property() { inside systemctl show -P "$2" "$1"; }
 wait_for() { # SECONDS COMMAND...: until the command succeeds
     local deadline=$((SECONDS + $1))
     shift
-    until "$@" >/dev/null 2>&1; do
+    until "$@" 2>&1; do
         [ "$SECONDS" -lt "$deadline" ] || return 1
         sleep 0.2
     done
@@ -219,9 +223,9 @@ for unit in raftzmq@n1 raftzmq@n2 raftzmq@n3 raftzmq-proxy; do
 done
 
 say "Writing 100 rows and reading them back with the command line"
-cli write "CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT)" >/dev/null
-cli write "INSERT INTO t (note) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
-WHERE i < 100) SELECT 'row ' || i FROM n" >/dev/null
+write "CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT)"
+write "INSERT INTO t (note) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+WHERE i < 100) SELECT 'row ' || i FROM n"
 rows() { cli read "SELECT count(*) AS c, min(note) AS m FROM t" --format json | tr -d ' \n'; }
 has_rows() { rows | grep -q "\"c\":$1[,}]"; }
 has_rows 100 || fail "100 rows were written, and this came back: $(rows)"
@@ -243,7 +247,7 @@ LEADER="$(field - leader)"
 say "kill -9 of the main process of $LEADER, the leader"
 PID="$(property "raftzmq@$LEADER" MainPID)"
 inside kill -9 "$PID"
-cli write "INSERT INTO t (note) VALUES ('while it was down')" >/dev/null \
+write "INSERT INTO t (note) VALUES ('while it was down')" \
     || fail "a write after the kill failed"
 note "a write right after it succeeded; $(field - leader) leads now"
 
@@ -270,7 +274,7 @@ say "systemctl stop of $LEADER, the leader now: graceful, and no write fails mea
 writing() {
     local n
     for n in $(seq 10); do
-        cli write "INSERT INTO t (note) VALUES ('while stopping $n')" >/dev/null || return 1
+        write "INSERT INTO t (note) VALUES ('while stopping $n')" || return 1
     done
 }
 writing &
@@ -297,7 +301,7 @@ sleep 2
 
 say "kill -9 of the proxy: systemd restarts it, and a write that waits for it succeeds"
 inside kill -9 "$(property raftzmq-proxy MainPID)"
-cli write "INSERT INTO t (note) VALUES ('through a new proxy')" >/dev/null \
+write "INSERT INTO t (note) VALUES ('through a new proxy')" \
     || fail "the write failed"
 [ "$(property raftzmq-proxy NRestarts)" = 1 ] || fail "the proxy was not restarted"
 has_rows 112 || fail "112 rows were written, and this came back: $(rows)"

@@ -130,7 +130,10 @@ class Cluster:
         """`kill -9` for all at once; returns how many there were."""
         pids = self.pids()
         if pids:
-            subprocess.run(["/bin/kill", "-9", *map(str, pids)], check=False)
+            # Children die with their parent, so some may be gone before their turn: no error.
+            subprocess.run(
+                ["/bin/kill", "-9", *map(str, pids)], stderr=subprocess.DEVNULL, check=False
+            )
         if self._process is not None:
             self._process.wait()
             self._process = None
