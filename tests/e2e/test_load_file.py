@@ -45,7 +45,7 @@ def test_load_survives_the_death_of_the_leader(make_cluster: Callable[..., Clust
     cluster.start(leader)
     cluster.wait_caught_up()
     tables = cluster.read(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '!_raftzmq%' ESCAPE '!'"
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_raftzmq*'"
     )
     for name in cluster.names:
         counts = [cluster.read(f"SELECT count(*) FROM [{t}]", at=name)[0][0] for (t,) in tables]
