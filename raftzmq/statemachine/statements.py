@@ -67,7 +67,8 @@ class NeedsFresh(Exception):
     """The entry must be applied alone, on a connection without history.
 
     Either the request may be over its step limit: SQLite's step counter starts wherever the
-    last use of a cached statement left it, so only a fresh connection counts exactly. Or it
+    last use of a cached statement left it. A connection with history therefore counts as many
+    steps as a fresh one or more, never fewer, and only the fresh one's verdict is exact. Or it
     changes the schema or its statistics: what SQLite then holds in memory is not always what
     it would load from the file (row estimates outlive DROP INDEX and a rolled back ANALYZE),
     and plans, hence the order of rows, would differ from those of a replica that restarted.
@@ -111,7 +112,7 @@ class Executor:
         authorizer: the one installed on ``connection``.
         bounds: limits of one request.
         fresh: the connection has no history. Otherwise ``run`` stops with ``NeedsFresh`` at
-            half of the step limit, and before the schema changes.
+            the step limit, and before the schema changes.
         stopping: asked now and then; True ends the work with ``Interrupted``.
     """
 
@@ -132,7 +133,6 @@ class Executor:
         self._host = connection.cursor().execute
         self._plain = connection.cursor()
         self._steps = 0
-        self._steps_stop = bounds.steps_max if fresh else bounds.steps_max // 2
         self._rowid_end = False
         self._changes_before = 0
         self._kinds: dict[str, bool] = {}
@@ -316,7 +316,7 @@ class Executor:
         if not self._authorizer.asked:
             return False
         self._steps += STEPS_PER_CHECK
-        return self._steps >= self._steps_stop or self._stopping()
+        return self._steps >= self._bounds.steps_max or self._stopping()
 
     def _total_changes(self, *_none: apsw.SQLiteValue) -> apsw.SQLiteValue:
         # The built-in one counts since the connection was opened.
