@@ -464,7 +464,7 @@ class Router:
         if item.done:
             return
         self.counters.dropped_expired += 1
-        because = f" ({item.reason})" if item.reason else ""
+        because = f" ({item.reason or self._why_waiting(item)})"
         if item.is_write and (item.doubt or item.flying):
             error: RequestError = OutcomeUnknown(
                 f"the time ran out before a node confirmed this write{because}"
@@ -472,6 +472,16 @@ class Router:
         else:
             error = DeadlineExpired(f"the time ran out before a node could answer{because}")
         self._finish_with(item, error)
+
+    def _why_waiting(self, item: Pending) -> str:
+        leader = self.view.leader
+        if item.flying:
+            return "the node did not answer"
+        if leader is None:
+            return "no leader is known"
+        if not self.view.usable(leader):
+            return f"the leader {leader} is silent or unreachable"
+        return "all lanes were busy"
 
     def _send_lost_again(self, now_ms: int) -> None:
         next_ms = NEVER_MS

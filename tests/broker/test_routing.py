@@ -582,3 +582,16 @@ def test_a_node_silent_for_long_has_no_say_about_the_term(cluster: FakeCluster) 
         cluster.status("n1", "n1", 1)
         cluster.round()
     assert cluster.router.view.leader == "n1"
+
+
+def test_an_expiry_says_what_it_waited_for(cluster: FakeCluster) -> None:
+    cluster.ask(read(1, timeout_ms=10))
+    cluster.round()
+    cluster.round(10)
+    for node in NODES:
+        cluster.router.node_lost(node, cluster.now_ms)
+    cluster.ask(write(2, timeout_ms=10))
+    cluster.round(10)
+    said = [reply.body for _, reply in cluster.replies]
+    assert b"the node did not answer" in said[0]
+    assert b"no leader is known" in said[1]

@@ -14,6 +14,7 @@ from raftzmq.errors import (
     DeadlineExpired,
     Deferred,
     MalformedRequest,
+    NotExecuted,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
@@ -33,6 +34,8 @@ def trio() -> Iterator[list[FakeNode]]:
 
 def test_write_and_read_through_a_broker(trio: list[FakeNode]) -> None:
     with broker(trio) as (_, address), raftzmq.connect(address) as db:
+        while len(db.status()["nodes"]) < 3:
+            pass  # each turn is a round trip; a follower that is not known yet serves nothing
         written = db.write("insert into t values (?)", [1])
         assert (written.rows_affected, written.last_insert_rowid, written.index) == (1, 7, 100)
         assert written.server == "n1"
@@ -196,21 +199,6 @@ def test_a_silent_broker_is_left_for_the_next(trio: list[FakeNode]) -> None:
         assert db.write("insert").server == "n2"
 
 
-def test_a_long_answer_is_waited_for_while_the_server_lives(
-    trio: list[FakeNode], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("raftzmq.client.pipeline.PROBE_MS", 20)
-    first, second, _ = trio
-    first.script = lambda _: None
-    with (
-        raftzmq.connect(first.address, second.address, timeout_ms=200) as db,
-        pytest.raises(DeadlineExpired),
-    ):
-        db.read("select long")
-    assert len(first.requests) == 1
-    assert second.requests == []
-
-
 def test_nobody_there_is_not_executed(trio: list[FakeNode]) -> None:
     with raftzmq.connect("tcp://127.0.0.1:1", timeout_ms=200) as db:
         with pytest.raises(DeadlineExpired):
@@ -222,7 +210,8 @@ def test_nobody_there_is_not_executed(trio: list[FakeNode]) -> None:
 def test_an_unanswered_write_is_unknown_and_a_read_is_not(trio: list[FakeNode]) -> None:
     for node in trio:
         node.script = lambda _: None
-    with broker(trio) as (_, address), raftzmq.connect(address, timeout_ms=150) as db:
+    with broker(trio) as (_, address), raftzmq.connect(address, timeout_ms=500) as db:
+        db.status(timeout_ms=5_000)
         with pytest.raises(OutcomeUnknown):
             db.write("insert")
         with pytest.raises(DeadlineExpired):
@@ -238,11 +227,11 @@ def test_a_node_that_does_not_lead_names_the_one_that_does(trio: list[FakeNode])
 def test_a_lone_node_without_leader_is_asked_until_time_is_up(trio: list[FakeNode]) -> None:
     trio[0].script = fail(Unavailable.code)
     with (
-        raftzmq.connect(trio[0].address, timeout_ms=150) as db,
-        pytest.raises(DeadlineExpired, match="refused"),
+        raftzmq.connect(trio[0].address, timeout_ms=1_000) as db,
+        pytest.raises(NotExecuted, match="refused"),
     ):
         db.write("insert")
-    assert 2 <= len(trio[0].requests) <= 10
+    assert 2 <= len(trio[0].requests) <= 50
 
 
 def test_overload_is_told_at_once(trio: list[FakeNode]) -> None:
