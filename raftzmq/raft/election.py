@@ -91,9 +91,15 @@ def is_disruptive(state: RaftState, message: VoteRequest) -> bool:
 
 
 def handle_pre_vote_request(state: RaftState, message: PreVoteRequest) -> None:
-    """Answer whether a vote would be given; nothing changes here, timer included."""
+    """Answer whether a vote would be given; nothing changes here, timer included.
+
+    But for the few ticks after a leader's death, in which everybody hurries: there, who grants
+    lets the other go first, as two that hurry at once split the vote.
+    """
     why = _pre_vote_objection(state, message)
     granted = why is None
+    if granted and roles.is_hasty(state):
+        roles.let_pass(state)
     _cast(state, message, granted, why or "log is up to date", pre_vote=True)
     send(
         state,

@@ -30,7 +30,11 @@ class PreVoteRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreVoteResponse:
-    """Answer to a pre-vote. Granted: ``term`` repeats the request's. Refused: the voter's own."""
+    """Answer to a pre-vote. Granted: ``term`` repeats the request's. Refused: the voter's own.
+
+    A higher term in a refusal is adopted, since it is in force at the voter: else a node that
+    lags in terms but has the longer log could never campaign.
+    """
 
     sender: NodeId
     receiver: NodeId

@@ -211,8 +211,9 @@ def _send_append(state: RaftState, peer: NodeId, progress: Progress, bytes_max: 
         entries = log.chunk(prev_index + 1, bytes_max)
         last_index = prev_index + len(entries)
         size_bytes = log.bytes_between(prev_index, last_index)
-        if size_bytes > bytes_max and progress.inflight:
-            # An entry larger than the room left travels alone, once the window is empty.
+        room = state.config.inflight_bytes_max - progress.inflight_bytes
+        if size_bytes > room and progress.inflight:
+            # An entry larger than the room left waits until the window is empty.
             return False
     send(
         state,

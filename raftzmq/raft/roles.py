@@ -136,6 +136,12 @@ def restart_timer(state: RaftState) -> None:
         state.election_timeout = ticks + state.rng.randrange(ticks)
 
 
+def let_pass(state: RaftState) -> None:
+    """Wait a little for another's candidacy; only in haste, when the wait is short anyway."""
+    restart_timer(state)
+    state.election_timeout += state.config.leader_lost_ticks_max
+
+
 def _leave(state: RaftState, transfer_end: str) -> None:
     reads.refuse_all(state)
     transfer.end(state, transfer_end)

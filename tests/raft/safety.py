@@ -46,6 +46,7 @@ class Safety:
             for context in [c for c, (name, _) in self.reads.items() if name == node.name]:
                 del self.reads[context]
             return
+        self._cursors(node)
         self._log(node)
         self._commit(node)
         self._leader(node)
@@ -59,6 +60,16 @@ class Safety:
         before = self.votes.get((node.name, term))
         assert before is None or before == vote, "one vote per term"
         self.votes[node.name, term] = vote
+
+    def _cursors(self, node: Node) -> None:
+        state = node.live._state
+        base, last = state.log.base.index, state.log.last_index
+        assert base <= state.committed_given <= state.commit_index <= last, "order of cursors"
+        assert base <= state.stable_index <= state.entries_given <= last, "order of cursors"
+        for progress in state.progress.values():
+            assert progress.match_index < progress.next_index <= last + 1, "order of progress"
+            sizes = sum(size for _, size in progress.inflight)
+            assert sizes == progress.inflight_bytes, "the window adds up"
 
     def _log(self, node: Node) -> None:
         raft = node.live

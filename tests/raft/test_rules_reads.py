@@ -94,11 +94,15 @@ def test_a_later_round_confirms_the_earlier_ones() -> None:
 
 
 def test_answers_with_invented_rounds_confirm_nothing() -> None:
-    lone = leader()
+    """A round that was not begun yet cannot be confirmed in advance."""
+    lone = leader(FIVE)
     lone.step(heard("n2", 1, 10**9))
     lone.raft.read_index(1)
     lone.drain()
+    lone.step(heard("n3", 1, 1))
     assert not lone.reads
+    lone.step(heard("n2", 1, 1))
+    assert lone.reads == [ReadState(1, 1)]
 
 
 def test_learners_confirm_nothing() -> None:

@@ -210,6 +210,18 @@ def test_3_5_rejections_never_move_next_below_match() -> None:
     assert (view.flow, view.match_index, view.next_index) == (Flow.PROBE, 4, 5)
 
 
+def test_acknowledgements_in_any_order() -> None:
+    """R54, R24: an older one, late, takes nothing back, neither match nor window."""
+    lone = leader(Lone(inflight_messages_max=2, append_bytes_max=1))
+    for _ in range(4):
+        lone.raft.propose(b"x")
+    assert len(lone.drain()) == 2
+    assert len([m for m in lone.step(appended("n2", 1, 3)) if m.receiver == "n2"]) == 2
+    assert not [m for m in lone.step(appended("n2", 1, 2)) if m.receiver == "n2"]
+    view = lone.raft.progress()["n2"]
+    assert (view.match_index, view.next_index) == (3, 6)
+
+
 def test_probe_sends_one_at_a_time() -> None:
     """R54: further proposals wait for the answer to the probe."""
     lone = Lone(configuration=TWO)
