@@ -59,9 +59,6 @@ class LimitsConfig:
     tick_ms: int = _limit(defaults.TICK_MS, 1, 1_000)
     heartbeat_ticks: int = _limit(defaults.HEARTBEAT_TICKS, 1, 1_000)
     election_ticks: int = _limit(defaults.ELECTION_TICKS, 3, 10_000)
-    request_timeout_ms: int = _limit(
-        defaults.REQUEST_TIMEOUT_MS, 10, defaults.REQUEST_TIMEOUT_MAX_MS
-    )
     uncommitted_bytes_max: int = _limit(defaults.UNCOMMITTED_BYTES_MAX, 1 << 20, 4 << 30)
     log_bytes_max: int = _limit(defaults.LOG_BYTES_MAX, 1 << 16, 16 << 30)
     log_keep_bytes: int = _limit(defaults.LOG_KEEP_BYTES, 0, 16 << 30)
@@ -76,9 +73,6 @@ class LimitsConfig:
     node_pending_requests_max: int = _limit(defaults.NODE_PENDING_REQUESTS_MAX, 1, 10_000_000)
     broker_queue_requests_max: int = _limit(defaults.BROKER_QUEUE_REQUESTS_MAX, 1, 10_000_000)
     broker_queue_bytes_max: int = _limit(defaults.BROKER_QUEUE_BYTES_MAX, 1 << 20, 64 << 30)
-    write_lanes: int = _limit(defaults.WRITE_LANES, 1, 64)
-    fast_read_lanes: int = _limit(defaults.FAST_READ_LANES, 1, 64)
-    slow_read_lanes: int = _limit(defaults.SLOW_READ_LANES, 1, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
