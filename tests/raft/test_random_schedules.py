@@ -1,6 +1,6 @@
 """Thousands of random events per seed, with every safety property checked after each of them.
 
-Loss, duplication, reordering, partitions, crashes between any two effects, compaction and
+Loss, duplication, reordering, partitions, pauses, crashes between any two effects, compaction and
 snapshots, proposals, reads, transfers. Afterwards everything heals, and the cluster must agree.
 """
 
@@ -49,6 +49,7 @@ class Schedule:
         self.safety = Safety(self.cluster)
         self.coverage = Coverage()
         self.cluster.start_all()
+        self.paused: set[NodeId] = set()
         self.loss = self.rng.choice((0.0, 0.02, 0.2))
 
     def run(self, events: int) -> None:
@@ -63,6 +64,11 @@ class Schedule:
         cluster, rng = self.cluster, self.rng
         node = rng.choice(list(cluster.nodes.values()))
         name = node.name
+        if name in self.paused:
+            if rng.random() < 0.02:
+                self._resume(name)
+            self._deliver()
+            return
         if node.raft is None:
             if rng.random() < 0.1:
                 cluster.restart(name)
@@ -75,16 +81,18 @@ class Schedule:
             if cluster.propose(name, rng.randbytes(rng.choice((1, 10, 300)))) is not None:
                 self.coverage.proposed += 1
         elif what < 0.36:
-            context = cluster._contexts + 1
-            self.safety.read_began(name, context)
-            cluster.read(name)
+            self._read(name)
         elif what < 0.363:
             cluster.crash(name)
             self.coverage.crashes += 1
             self.safety.check(node)
             return
-        elif what < 0.368:
+        elif what < 0.366:
             self._partition()
+        elif what < 0.368:
+            leader = cluster.leader()
+            self.paused.add(leader.name if leader and rng.random() < 0.7 else name)
+            return
         elif what < 0.372:
             cluster.cuts.clear()
         elif what < 0.376:
@@ -98,6 +106,17 @@ class Schedule:
         if rng.random() < 0.6:
             crash_at = rng.randint(1, 6) if rng.random() < 0.004 else None
             self._flush(name, crash_at)
+
+    def _read(self, name: NodeId) -> None:
+        self.safety.read_began(name, self.cluster._contexts + 1)
+        self.cluster.read(name)
+
+    def _resume(self, name: NodeId) -> None:
+        """A paused process goes on where it was; nothing tells it how long it was away."""
+        self.paused.discard(name)
+        if self.cluster.nodes[name].raft is not None:
+            self._read(name)
+            self._flush(name, None)
 
     def _flush(self, name: NodeId, crash_at: int | None) -> None:
         base = self.cluster.nodes[name].disk.base.index
@@ -116,6 +135,10 @@ class Schedule:
                 return
             # Mostly in order; now and then anything that is on its way, however old.
             place = 0 if rng.random() < 0.8 else rng.randrange(len(cluster.network))
+            if cluster.network[place].receiver in self.paused:
+                place = rng.randrange(len(cluster.network))
+                if cluster.network[place].receiver in self.paused:
+                    continue
             if rng.random() < self.loss:
                 cluster.drop(place)
             else:
@@ -137,6 +160,7 @@ class Schedule:
         """Without faults one leader emerges, and all nodes come to hold the same."""
         cluster = self.cluster
         cluster.cuts.clear()
+        self.paused.clear()
         for node in cluster.nodes.values():
             if node.raft is None:
                 cluster.restart(node.name)
