@@ -324,7 +324,7 @@ def run_round(
     ):
         if values:
             complaints.append(f"{what}: {len(values)}, for instance {values[:3]}")
-    if before < arguments.acknowledged_min:
+    if before < arguments.acknowledged_min:  # not counting what came while they died
         complaints.append(
             f"only {before} writes were acknowledged before the kill; a round needs "
             f"{arguments.acknowledged_min} to mean anything"
@@ -337,7 +337,7 @@ def run_round(
         number=number,
         pids=pids,
         killed_after_ms=int((killed_at - began) * 1000),
-        acknowledged_before=before,
+        acknowledged_before=acknowledged_dead,
         in_flight=in_flight,
         acknowledged_later=len(acknowledged) - acknowledged_dead,
         unknown=len(unknown),
