@@ -133,6 +133,7 @@ class Node:
             status=self._report.encoded,
             observe=lambda envelope: self._observers.register(envelope[0], monotonic_ms()),
             pending_max=bounds.node_pending_requests_max,
+            tick_ms=bounds.tick_ms,
             rng=rng,
         )
         self._report.service = self._service

@@ -70,6 +70,7 @@ class ClientService:
         status: packs this node's NodeStatus.
         observe: registers the sender of an envelope for status pushes.
         pending_max: requests that may wait here at the same time.
+        tick_ms: length of a tick of the core.
         rng: source of the seeds for random() in SQL.
     """
 
@@ -84,6 +85,7 @@ class ClientService:
         status: Callable[[], bytes],
         observe: Callable[[list[bytes]], None],
         pending_max: int,
+        tick_ms: int,
         rng: random.Random,
     ) -> None:
         self._replica = replica
@@ -94,6 +96,7 @@ class ClientService:
         self._status = status
         self._observe = observe
         self._pending_max = pending_max
+        self._tick_ms = tick_ms
         self._rng = rng
         self._writes: dict[int, _Writes] = {}
         self._linearizable: list[Item] = []
@@ -279,7 +282,7 @@ class ClientService:
             self._pending_reads.wait(request.min_index, [item])
             self.run_ready()
         else:
-            age_ms = self._replica.raft.leader_contact_ticks * limits.TICK_MS
+            age_ms = self._replica.raft.leader_contact_ticks * self._tick_ms
             if request.max_age_ms and age_ms > request.max_age_ms:
                 item.batch.fail(
                     item.position,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from raftzmq import __version__, limits
+from raftzmq import __version__
 from raftzmq.config import ClusterConfig
 from raftzmq.node.service import ClientService
 from raftzmq.raft.types import Role
@@ -59,7 +59,7 @@ class StatusReport:
                 applied_index=replica.applied_index,
                 last_index=raft.last_position.index,
                 first_index=raft.base.index + 1,
-                contact_age_ms=raft.leader_contact_ticks * limits.TICK_MS,
+                contact_age_ms=raft.leader_contact_ticks * self._config.limits.tick_ms,
                 pid=self._pid,
                 boot=self._boot,
                 version=__version__,
