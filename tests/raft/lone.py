@@ -197,3 +197,8 @@ def voted(sender: NodeId, term: int, granted: bool) -> VoteResponse:
 
 def read_request(sender: NodeId, term: int, context: int) -> ReadIndexRequest:
     return ReadIndexRequest(sender=sender, receiver="n1", term=term, context=context)
+
+
+def verdicts(messages: list[Message]) -> list[bool]:
+    """Of the answers to votes and pre-votes among ``messages``."""
+    return [m.granted for m in messages if isinstance(m, VoteResponse | PreVoteResponse)]

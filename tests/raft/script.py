@@ -54,7 +54,7 @@ class Script:
         settings = {"election_ticks": 10, "heartbeat_ticks": 2}
         settings |= {key: int(value) for key, value in options.items()}
         configuration = Configuration(voters=voters, outgoing=outgoing, learners=learners)
-        self.cluster = Cluster(configuration, watch=self._watch, **settings)
+        self.cluster = Cluster(configuration, rng=None, watch=self._watch, **settings)
         self.cluster.say = self._say
         self.safety = Safety(self.cluster)
 
