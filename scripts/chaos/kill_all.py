@@ -254,8 +254,9 @@ def read_values(cluster: Cluster, number: int) -> Counter[str]:
             ).rows
             if not rows:
                 return found
-            found.update(row[1] for row in rows)
-            last = rows[-1][0]
+            for rowid, value in rows:
+                found[str(value)] += 1
+                last = int(str(rowid))
 
 
 def replicas_agree(cluster: Cluster) -> str:
