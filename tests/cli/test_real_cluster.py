@@ -98,9 +98,7 @@ def test_a_day_with_the_command_line(shell: Shell) -> None:
         "id\n1\n"
     )
     shell.ok("write", "INSERT INTO t (a, b) VALUES (?, ?)", "--params", '["7", null]')
-    shell.ok(
-        "write", "-", stdin="INSERT INTO u VALUES (1);\n-- x;\nINSERT INTO u VALUES (2)"
-    )
+    shell.ok("write", "-", stdin="INSERT INTO u VALUES (1);\n-- x;\nINSERT INTO u VALUES (2)")
     rows = json.loads(shell.ok("read", "SELECT a, typeof(a) k, b FROM t", "--format", "json"))
     assert rows == [
         {"a": 7, "k": "integer", "b": "x'00ff'"},
