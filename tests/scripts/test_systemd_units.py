@@ -44,7 +44,8 @@ def test_node_is_not_restarted_when_only_a_person_can_help() -> None:
 def test_every_error_at_start_was_thought_of() -> None:
     again = {AddressInUse, DataFolderLocked, StorageFailed}
     people = {ConfigError, DataFolderMismatch, StorageDamaged}
-    assert set(StartError.__subclasses__()) == again | people
+    of_a_service = {e for e in StartError.__subclasses__() if e.__module__ == "raftzmq.errors"}
+    assert of_a_service == again | people
 
 
 @pytest.mark.parametrize("unit", [NODE, PROXY], ids=lambda unit: unit.name)
