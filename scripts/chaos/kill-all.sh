@@ -8,7 +8,7 @@ usage() {
 Usage: scripts/chaos/kill-all.sh [--rounds N] [--writers N] [--seed N] [--keep]
 
 Starts a cluster of its own (three nodes, a proxy, and `raftzmq start` that keeps them) in a
-temporary folder on free loopback ports. Each round: 16 writers insert unique rows through the
+temporary folder on free loopback ports. Each round: 64 writers insert unique rows through the
 proxy; after 0.5 to 2 seconds one `kill -9` hits all five processes; the cluster is started again
 while the writers still wait for their answers; then every row is read back.
 
@@ -17,7 +17,7 @@ refused or never sent, the three replicas are not equal, or too few writes were 
 the kill to mean anything. Running clusters are not touched.
 
   --rounds N             20 by default, about 6 seconds each
-  --writers N            16 by default
+  --writers N            64 by default
   --acknowledged-min N   acknowledged writes that a round needs before the kill; 200 by default
   --seed N               of the moments of the kills; random by default, printed
   --keep                 keep the data folders and logs; they are always kept after a failure

@@ -403,7 +403,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Kill all processes at once, under load.")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--acknowledged-min", type=int, default=200)
     parser.add_argument("--processes", type=int, default=5)
