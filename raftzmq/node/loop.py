@@ -66,7 +66,6 @@ class Node:
         self._on_ready = on_ready
         self._ready = False
         self._stop_requested = False
-        self._clock_ms = 0
         bounds = config.limits
         boot = opened.folder.boot_id
         # Seeded from the boot id, which is drawn anew at each start.
@@ -154,21 +153,29 @@ class Node:
         poller = zmq.Poller()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             poller.register(socket, zmq.POLLIN)
-        poller.register(self._mail.fileno(), zmq.POLLIN)
-        for monitor in self._links.monitors():
+        mail = self._mail.fileno()
+        poller.register(mail, zmq.POLLIN)
+        monitors = frozenset(self._links.monitors())
+        for monitor in monitors:
             poller.register(monitor, zmq.POLLIN)
         tick_ms = self._config.limits.tick_ms
-        self._clock_ms = monotonic_ms()
-        next_tick_ms = self._clock_ms + tick_ms
+        next_tick_ms = monotonic_ms() + tick_ms
         stop_at_ms: int | None = None
         try:
             while True:
-                poller.poll(max(0, next_tick_ms - monotonic_ms()))
-                self._clock_ms = now_ms = monotonic_ms()
-                self._take_peers()
-                self._take_clients(now_ms)
-                self._take_workers()
-                self._take_mail()
+                ready = dict(poller.poll(max(0, next_tick_ms - monotonic_ms())))
+                now_ms = monotonic_ms()
+                # An attempt to receive where nothing is costs as much as a small message.
+                if self._peer_router in ready:
+                    self._take_peers()
+                if not monitors.isdisjoint(ready):
+                    self._take_link_events()
+                if self._client_router in ready:
+                    self._take_clients(now_ms)
+                if self._worker_router in ready:
+                    self._take_workers()
+                if mail in ready:
+                    self._take_mail()
                 if now_ms >= next_tick_ms:
                     # A process that was paused does not owe the ticks it slept through: time
                     # that nobody could use must not look like silence of the others.
@@ -196,6 +203,8 @@ class Node:
                 break
             if len(frames) == 2:
                 self._replica.receive(frames[1])
+
+    def _take_link_events(self) -> None:
         for event in self._links.events():
             self._log(f"connection to {event.peer} {'up' if event.connected else 'lost'}")
             if not event.connected:
