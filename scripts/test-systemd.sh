@@ -121,7 +121,7 @@ property() { inside systemctl show -P "$2" "$1"; }
 wait_for() { # SECONDS COMMAND...: until the command succeeds
     local deadline=$((SECONDS + $1))
     shift
-    until "$@" 2>&1; do
+    until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$deadline" ] || return 1
         sleep 0.2
     done
@@ -313,7 +313,8 @@ fi
 
 say "Shutting the machine down: systemd stops all services, the container ends"
 MACHINE_ID="$(inside cat /etc/machine-id)"
-inside systemctl poweroff
+# The manager may close the connection before it answers; what counts is that the container ends.
+inside systemctl --no-block poweroff 2>/dev/null || true
 wait_for 60 container_gone || fail "the container still runs after 60 s"
 code=0
 wait "$CONTAINER" || code=$?
