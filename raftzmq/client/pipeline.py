@@ -339,6 +339,9 @@ class Pipeline:
         self._waiting_index = [call for call in self._waiting_index if id(call) not in gone]
         self._later = deque(each for each in self._later if id(each[1]) not in gone)
         for call in late:
+            if not call.reason and not self._channel.ready:
+                places = " or ".join(self._channel.addresses)
+                call.reason = f"nothing answers at {places}: is it running, is the address right?"
             self._flying.pop(call.sequence, None)
             self._finish(call, self.session.expire(call, now_ms))
 

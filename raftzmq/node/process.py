@@ -48,6 +48,8 @@ def run_node(config: ClusterConfig, name: str) -> int:
 
 def _serve(config: ClusterConfig, name: str) -> None:
     opened = open_folder(config, config.nodes[name])
+    for note in opened.log.notes:
+        say(name, note)
 
     def ready() -> None:
         notify("READY=1")

@@ -99,4 +99,5 @@ def _reconcile(
     # holds is committed, so the log may begin there; what the log held beyond was not.
     base = LogPosition(index, term)
     store.reset(base)
-    return StoredLog(hard_state=log.hard_state, base=base, entries=[])
+    note = f"an interrupted install of the snapshot at {index} was completed"
+    return StoredLog(hard_state=log.hard_state, base=base, entries=[], notes=(*log.notes, note))
