@@ -67,3 +67,10 @@ def test_units_start_what_the_command_line_knows() -> None:
     start = "/opt/raftzmq/bin/raftzmq start {} --config /etc/raftzmq/nodes.toml"
     assert settings(NODE)["ExecStart"] == [start.format("%i")]
     assert settings(PROXY)["ExecStart"] == [start.format("proxy")]
+
+
+@pytest.mark.parametrize("error", StartError.__subclasses__(), ids=lambda error: error.__name__)
+def test_operators_can_look_up_every_exit_code(error: type[StartError]) -> None:
+    lines = (ROOT / "docs/operations.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {error.exit_code} |")]
+    assert ("stays down" in line) == (error.exit_code in codes(NODE))
