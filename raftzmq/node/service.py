@@ -37,6 +37,11 @@ from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch,
 from raftzmq.wire.codec import DecodeError
 
 FAST_JOB_READS_MAX = 128
+# Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
+_WRITE = int(Kind.WRITE)
+_NO_FOREIGN_KEYS = int(Flags.NO_FOREIGN_KEYS)
+_FAST_ONLY = int(Flags.FAST_ONLY)
+_FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
 
 
 @dataclass(slots=True)
@@ -131,8 +136,12 @@ class ClientService:
         self._open_requests += len(requests)
         self._batches += 1
         heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
+        takes_writes = self._replica.is_leader and not self.stopping
         for position, request in enumerate(requests):
-            self._route(Item(batch, position), request, batch_flags | request.flags)
+            if takes_writes and request.kind == _WRITE:
+                self._gather_write((batch, position), request)
+            else:
+                self._route((batch, position), request, batch_flags | request.flags)
 
     def refuse(self, envelope: list[bytes], error: RequestError) -> None:
         """Answer a message that holds no readable request with one error."""
@@ -198,7 +207,7 @@ class ClientService:
         if self.stopping and request.kind in (Kind.WRITE, Kind.READ):
             batch.fail(position, ShuttingDown("this node is stopping; ask another"))
         elif request.kind == Kind.WRITE:
-            self._gather_write(item, request)
+            batch.fail(position, self._not_leader())
         elif request.kind == Kind.READ:
             self._route_read(item, request, flags)
         elif request.kind == Kind.STATUS:
@@ -217,27 +226,28 @@ class ClientService:
             )
 
     def _gather_write(self, item: Item, request: RequestHeader) -> None:
-        if not self._replica.is_leader:
-            item.batch.fail(item.position, self._not_leader())
-            return
-        if len(request.payload) > limits.REQUEST_BYTES_MAX:
-            item.batch.fail(
-                item.position,
-                TooLarge(
-                    f"a write of {len(request.payload)} bytes; at most "
-                    f"{limits.REQUEST_BYTES_MAX} (REQUEST_BYTES_MAX) go into one transaction"
-                ),
+        _, client, sequence, _, since, _, _, flags, payload = request
+        size_bytes = len(payload)
+        if size_bytes > limits.REQUEST_BYTES_MAX:
+            error = TooLarge(
+                f"a write of {size_bytes} bytes; at most {limits.REQUEST_BYTES_MAX} "
+                f"(REQUEST_BYTES_MAX) go into one transaction"
             )
+            item[0].fail(item[1], error)
             return
-        writes = self._writes.setdefault(request.flags & Flags.NO_FOREIGN_KEYS, _Writes())
-        writes.requests.append(
-            Request(request.client, request.sequence, request.min_index, request.payload)
-        )
+        flags &= _NO_FOREIGN_KEYS
+        writes = self._writes.get(flags)
+        if writes is None:
+            writes = self._writes[flags] = _Writes()
+        writes.requests.append(Request(client, sequence, since, payload))
         writes.items.append(item)
-        writes.size_bytes += len(request.payload)
+        writes.size_bytes += size_bytes
 
     def _propose(self, writes: _Writes, flags: int, clock_ms: int) -> None:
         start = 0
+        if writes.size_bytes < limits.APPEND_BYTES_MAX:
+            self._propose_slice(writes, 0, len(writes.requests), flags, clock_ms)
+            return
         size_bytes = 0
         for position, request in enumerate(writes.requests):
             size_bytes += len(request.payload)
@@ -268,24 +278,25 @@ class ClientService:
             batch.fail(place, error)
 
     def _route_read(self, item: Item, request: RequestHeader, flags: int) -> None:
+        batch, position = item
         level = request.level
-        if flags & Flags.FAST_ONLY and not flags & Flags.SLOW:
-            item.batch.fast = True
+        if flags & _FAST_OR_SLOW == _FAST_ONLY:
+            batch.fast = True
         if level == Level.LINEARIZABLE:
             self._linearizable.append(item)
         elif level == Level.LEADER:
             if self._replica.is_leader:
                 self._linearizable.append(item)
             else:
-                item.batch.fail(item.position, self._not_leader())
+                batch.fail(position, self._not_leader())
         elif level == Level.SESSION:
             self._pending_reads.wait(request.min_index, [item])
             self.run_ready()
         else:
             age_ms = self._replica.raft.leader_contact_ticks * self._tick_ms
             if request.max_age_ms and age_ms > request.max_age_ms:
-                item.batch.fail(
-                    item.position,
+                batch.fail(
+                    position,
                     TooStale(
                         f"this replica heard from a leader {age_ms} ms ago; "
                         f"the read allows {request.max_age_ms} ms"
@@ -296,23 +307,22 @@ class ClientService:
 
     def _run(self, items: list[Item]) -> None:
         self.counters.reads += len(items)
-        fast = [item for item in items if item.batch.fast]
+        fast = [item for item in items if item[0].fast]
         for start in range(0, len(fast), FAST_JOB_READS_MAX):
             self._fast.submit(Job(RUN_FAST, fast[start : start + FAST_JOB_READS_MAX]))
         for item in items:
-            if not item.batch.fast:
+            if not item[0].fast:
                 self._slow.submit(Job(RUN_SLOW, [item]))
 
     def _transfer(self, item: Item, request: RequestHeader) -> None:
+        batch, position = item
         target = request.payload.decode(errors="replace") or None
         if not self._replica.is_leader:
-            item.batch.fail(item.position, self._not_leader())
+            batch.fail(position, self._not_leader())
         elif self._replica.raft.transfer_leadership(target):
-            item.batch.answer(item.position, 0, b"\x90", self._replica.applied_index)
+            batch.answer(position, 0, b"\x90", self._replica.applied_index)
         else:
-            item.batch.fail(
-                item.position, Unavailable(f"leadership cannot go to {target or 'any other'}")
-            )
+            batch.fail(position, Unavailable(f"leadership cannot go to {target or 'any other'}"))
 
     def _sent(self, envelope: list[bytes], frame: bytes, count: int) -> None:
         self._open_requests -= count
@@ -336,7 +346,7 @@ class ClientService:
 
 
 def _all_done(items: list[Item]) -> bool:
-    return all(item.batch.done for item in items)
+    return all(batch.done for batch, _ in items)
 
 
 def _too_late(request: RequestHeader) -> RequestError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import msgpack
 import zmq
@@ -33,11 +33,8 @@ FAST_RESULT_BYTES = 16 << 10
 fit into one message."""
 
 
-class Item(NamedTuple):
-    """One request of a batch."""
-
-    batch: Batch
-    position: int
+Item: TypeAlias = tuple[Batch, int]
+"""One request: the batch it came in and its position there. Made once per request, so plain."""
 
 
 class Job(NamedTuple):
@@ -69,8 +66,8 @@ class WorkerPool:
             job = self._queue.popleft()
             self.queued_requests -= len(job.items)
             now = monotonic_ms()
-            items = [item for item in job.items if not item.batch.done]
-            left_ms = max((item.batch.deadline_ms - now for item in items), default=0)
+            items = [item for item in job.items if not item[0].done]
+            left_ms = max((batch.deadline_ms - now for batch, _ in items), default=0)
             if left_ms <= 0:
                 continue  # the sweep of expired batches answers them
             job = Job(job.kind, items)
