@@ -26,6 +26,9 @@ _DROPPED = re.compile(
     r"(?:BEGIN(?:\s+(?:DEFERRED|IMMEDIATE|EXCLUSIVE))?|COMMIT|END)(?:\s+TRANSACTION)?" + _COMMENT,
     re.IGNORECASE | re.DOTALL,
 )
+_SEQUENCE = re.compile(
+    r"""(?:DELETE\s+FROM|INSERT\s+INTO)\s+["'`\[]?sqlite_sequence\b""", re.IGNORECASE
+)
 _ROLLBACK = re.compile(r"ROLLBACK\b", re.IGNORECASE)
 _FOREIGN_KEYS = re.compile(
     r"PRAGMA\s+foreign_keys\s*(?:=|\()\s*'?(?P<value>\w+)'?\s*\)?" + _COMMENT,
@@ -43,6 +46,7 @@ class Progress:
         rows: changed by them.
         transactions: committed.
         characters: read from the file.
+        sequences: statements about sqlite_sequence that were passed over.
         line: on which the first statement not applied begins; 0 before the first.
     """
 
@@ -50,6 +54,7 @@ class Progress:
     rows: int = 0
     transactions: int = 0
     characters: int = 0
+    sequences: int = 0
     line: int = 0
 
 
@@ -127,6 +132,10 @@ class DumpLoader:
                 self._flags &= ~Flags.NO_FOREIGN_KEYS
             return
         if _DROPPED.fullmatch(statement.sql):
+            return
+        if _SEQUENCE.match(statement.sql):
+            # A replicated database refuses to set a sequence; it goes on from the highest rowid.
+            self.progress.sequences += 1
             return
         if _ROLLBACK.match(statement.sql):
             # What stands before it was sent already, in transactions of its own.

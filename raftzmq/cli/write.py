@@ -161,6 +161,7 @@ def _done(progress: DumpProgress) -> str:
     return (
         f"{_number(progress.rows, 'row')}, {_number(progress.statements, 'statement')}, "
         f"{_number(progress.transactions, 'transaction')}"
+        + ("; AUTOINCREMENT goes on from the highest rowid" if progress.sequences else "")
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from raftzmq import limits
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
 from raftzmq.raft.types import Entry, EntryKind, Snapshot
 from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
@@ -129,8 +129,13 @@ class Applier:
         except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
             if not self._stopping.is_set():
                 self._post(Failed(error))
-        finally:
+        self._close_machine()
+
+    def _close_machine(self) -> None:
+        try:
             self._machine.close()
+        except StorageFailed as error:
+            self._post(Failed(error))
 
     def _take(self, item: list[Entry] | InstallJob | str) -> None:
         pending: list[Entry] | InstallJob | str | None = item

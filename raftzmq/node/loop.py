@@ -24,7 +24,7 @@ from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
-from raftzmq.raft.types import Configuration, Role, RoleChanged
+from raftzmq.raft.types import Configuration, ReadState, Role, RoleChanged
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
 from raftzmq.transport.clock import monotonic_ms, wall_ms
@@ -37,6 +37,8 @@ from raftzmq.wire.version import CLIENT_FRAME, CLIENT_TAG
 
 DRAIN_MAX = 256
 """Messages taken from one socket in one round; the others get their turn after that."""
+READY_CONTEXT = 0
+"""Context of the node's own read index at start; those of clients count from 1."""
 CHECKPOINT_BYTES_MAX = 16 << 20
 """Log written between two checkpoints of state.db; less where the log may hold less."""
 
@@ -65,6 +67,8 @@ class Node:
         self._log = log
         self._on_ready = on_ready
         self._ready = False
+        self._ready_asked = False
+        self._ready_index: int | None = None
         self._stop_requested = False
         bounds = config.limits
         boot = opened.folder.boot_id
@@ -282,13 +286,29 @@ class Node:
                 if fact.role is not Role.LEADER:
                     self._service.leadership_lost()
         if left.read_states:
+            if not self._ready:
+                self._take_ready_index(left.read_states)
             self._service.read_states(left.read_states)
 
     def _check_ready(self) -> None:
+        """Caught up means: all that was committed before a leader was asked is applied here.
+
+        The own commit_index would not do: after a start it is still the old one.
+        """
         raft = self._replica.raft
-        if raft.leader is not None and self._replica.applied_index >= raft.commit_index:
+        if self._ready_index is None:
+            if raft.leader is not None and not self._ready_asked:
+                self._ready_asked = True
+                raft.read_index(READY_CONTEXT)
+        elif self._replica.applied_index >= self._ready_index:
             self._ready = True
             self._on_ready()
+
+    def _take_ready_index(self, states: list[ReadState]) -> None:
+        for state in states:
+            if state.context == READY_CONTEXT:
+                self._ready_index = state.index
+                self._ready_asked = state.index is not None
 
     def _begin_stop(self, now_ms: int) -> int:
         self._service.stopping = True
