@@ -90,12 +90,16 @@ class Cluster:
         self.clients = {
             name: f"tcp://127.0.0.1:{port}" for name, port in zip(self.names, ports, strict=False)
         }
+        self.peers = {
+            name: f"tcp://127.0.0.1:{port}"
+            for name, port in zip(self.names, ports[size:], strict=False)
+        }
         self.proxy = f"tcp://127.0.0.1:{ports[-1]}"
         self.config = folder / "nodes.toml"
         lines = ['[cluster]\nid = "test"\n']
-        for name, peer_port in zip(self.names, ports[size:], strict=False):
+        for name, peer in self.peers.items():
             lines.append(
-                f'[nodes.{name}]\npeer = "tcp://127.0.0.1:{peer_port}"\n'
+                f'[nodes.{name}]\npeer = "{peer}"\n'
                 f'client = "{self.clients[name]}"\ndata = "{folder / name}"\n'
             )
         lines.append(f'[proxies.proxy]\naddress = "{self.proxy}"\n')

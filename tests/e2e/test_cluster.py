@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Callable
 
 import pytest
+import zmq
 
 from tests.e2e.cluster import Cluster, ask, statements, wait_for
 
@@ -175,3 +177,31 @@ def test_second_process_on_the_same_folder_refuses(make_cluster: MakeCluster) ->
         assert str(running.pid) in (cluster.folder / "n1.log").read_text()
     finally:
         cluster.processes["n1"] = running
+
+
+def test_hostile_bytes_on_every_socket_stop_nobody(make_cluster: MakeCluster) -> None:
+    cluster, leader = started(make_cluster)
+    term = cluster.status(leader)["term"]  # type: ignore[index]
+    rng = random.Random(7)
+    starts = [b"", b"RZQ\x01", b"RZQ\x02", b"RZP\x01", b"\xff"]
+    context = zmq.Context.instance()
+    for address in (*cluster.clients.values(), *cluster.peers.values(), cluster.proxy):
+        with context.socket(zmq.DEALER) as hostile:
+            hostile.setsockopt(zmq.LINGER, 1000)
+            hostile.connect(address)
+            for _ in range(500):
+                hostile.send_multipart(
+                    [
+                        rng.choice(starts) + rng.randbytes(rng.choice((0, 1, 9, 300)))
+                        for _ in range(rng.randint(1, 5))
+                    ]
+                )
+    insert(cluster, 1, 20)
+    for name in cluster.names:
+        state = cluster.status(name)
+        assert state is not None
+        assert state["pid"] == cluster.processes[name].pid
+        assert state["term"] == term
+    assert all(process.poll() is None for process in cluster.processes.values())
+    dropped = [cluster.status(name)["dropped"] for name in cluster.names]  # type: ignore[index]
+    assert all(counts.get("malformed", 0) > 0 for counts in dropped), "the fault never arrived"
