@@ -47,7 +47,7 @@ BATCH_REQUESTS_MAX: Final = 1024
 BATCH_BYTES_MAX: Final = 1 << 20
 SQL_EXPRESSION_DEPTH_MAX: Final = 200
 WRITE_STEPS_MAX: Final = 4_000_000_000
-"""Virtual machine steps of SQLite that one written statement may take. Counted in steps and
+"""Virtual machine steps of SQLite that one write request may take. Counted in steps and
 not in milliseconds, because each replica must come to the same verdict."""
 READ_TIMEOUT_MS: Final = 60_000
 FAST_READ_MS: Final = 20
