@@ -65,7 +65,7 @@ class InstallJob:
     """Puts the verified file in the place of state.db, durably."""
 
 
-Outcome: TypeAlias = Applied | Checkpointed | Installed | Failed
+Report: TypeAlias = Applied | Checkpointed | Installed | Failed
 
 
 class Applier:
@@ -75,7 +75,7 @@ class Applier:
         path: state.db.
         machine: the machine opened on it at start.
         open_machine: opens another one on the same path, after an install.
-        post: hands an Outcome to the raft thread; must not block.
+        post: hands a Report to the raft thread; must not block.
         gate: keeps readers away from state.db during an install.
     """
 
@@ -84,7 +84,7 @@ class Applier:
         path: Path,
         machine: Machine,
         open_machine: Callable[[Path], Machine],
-        post: Callable[[Outcome], None],
+        post: Callable[[Report], None],
         gate: StateGate,
     ) -> None:
         self._path = path

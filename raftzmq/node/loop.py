@@ -14,7 +14,7 @@ import zmq
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, UnsupportedVersion
-from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Outcome
+from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
 from raftzmq.node.service import ClientService
@@ -75,7 +75,7 @@ class Node:
         # Seeded from the boot id, which is drawn anew at each start.
         rng = random.Random(f"{name}/{boot}")
         self._context = open_context()
-        self._mail: Mailbox[Outcome | Taken | TakeFailed | None] = Mailbox()
+        self._mail: Mailbox[Report | Taken | TakeFailed | None] = Mailbox()
         self._gate = StateGate(opened.state_path)
         self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.put)
         self._applier = Applier(

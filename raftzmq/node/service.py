@@ -53,6 +53,11 @@ class Counters:
     malformed: int = 0
     overloaded: int = 0
 
+    def dropped(self) -> dict[str, int]:
+        """Messages of clients that were refused unread: cause -> how many."""
+        counts = {"client malformed": self.malformed, "client overload": self.overloaded}
+        return {cause: count for cause, count in counts.items() if count}
+
 
 @dataclass(slots=True)
 class _Writes:

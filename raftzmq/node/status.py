@@ -68,7 +68,7 @@ class StatusReport:
                 fsyncs=replica.fsyncs,
                 peers=peers,
                 since_ms=self._since_ms(),
-                dropped=dict(replica.dropped),
+                dropped={**replica.dropped, **(counters.dropped() if counters else {})},
             )
         )
 

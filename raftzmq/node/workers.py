@@ -45,26 +45,26 @@ class Job(NamedTuple):
 
 
 class WorkerPool:
-    """Workers of one kind and the bounded queue in front of them; used by the raft thread."""
+    """Workers of one kind and the queue in front of them; used by the raft thread.
+
+    The queue is bounded by the requests that the service admits.
+    """
 
     def __init__(self, names: Sequence[bytes], router: Socket) -> None:
         self._router = router
         self._idle: deque[bytes] = deque(names)
         self._busy: dict[bytes, Job] = {}
         self._queue: deque[Job] = deque()
-        self.queued_requests = 0
 
     def submit(self, job: Job) -> None:
         """Run ``job`` now or when a worker is free."""
         self._queue.append(job)
-        self.queued_requests += len(job.items)
         self.dispatch()
 
     def dispatch(self) -> None:
         """Give queued jobs to idle workers; what is past its deadline is not run."""
         while self._queue and self._idle:
             job = self._queue.popleft()
-            self.queued_requests -= len(job.items)
             now = monotonic_ms()
             items = [item for item in job.items if not item[0].done]
             left_ms = max((batch.deadline_ms - now for batch, _ in items), default=0)
@@ -150,13 +150,12 @@ class Workers:
 
     def _run(self, lent: LentReader, kind: int, left_ms: int, payloads: list[bytes]) -> bytes:
         with self._gate.reading() as generation:
-            reader = cast(Reader, lent.current(generation))
             if kind == RUN_DIGEST:
                 index, digest = content_digest(self._gate.path)
                 answer = [index, [(0, msgpack.packb([index, digest]))]]
             else:
-                fast = kind == RUN_FAST
-                answer = self._answer(reader, payloads, left_ms, fast)
+                reader = cast(Reader, lent.current(generation))
+                answer = self._answer(reader, payloads, left_ms, kind == RUN_FAST)
         packed: bytes = msgpack.packb(answer)
         return packed
 

@@ -107,13 +107,6 @@ class Transfers:
         self._incoming: _Incoming | None = None
         self._transfer = 0
 
-    @property
-    def receiving(self) -> tuple[int, int] | None:
-        """(received, all) bytes of the snapshot on its way in, for the status."""
-        if self._incoming is None:
-            return None
-        return self._incoming.partial.received_bytes, self._incoming.offer.size
-
     def wanted(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
         """Raft found that ``peer`` is behind the log; offer it a snapshot."""
         self._outgoing[peer] = _Outgoing()

@@ -52,7 +52,7 @@ class NodeStatus:
         peers: name -> how the leader sees it; empty on others.
         since_ms: how long the role has been held.
         fsyncs: transactions that made raft.db durable since the start.
-        dropped: cause -> messages of peers that were dropped for it.
+        dropped: cause -> messages of peers and clients that were dropped for it.
     """
 
     node: str
