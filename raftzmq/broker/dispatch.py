@@ -155,7 +155,7 @@ class Dispatch:
 
     def _any_lane(self, lane: Lane) -> bool:
         return any(
-            load.busy[lane] < LANES[lane] and self._view.usable(node)
+            load.busy[lane] < LANES[lane] and self._view.readable(node)
             for node, load in self.loads.items()
         )
 
@@ -181,10 +181,10 @@ class Dispatch:
     def _able(self, item: Pending) -> list[str]:
         view = self._view
         leader = view.leader
-        leads = [leader] if leader is not None and view.usable(leader) else []
+        leads = [leader] if leader is not None and view.readable(leader) else []
         if item.level == Level.LEADER:
             return leads
-        followers = [node for node in view.nodes if node != leader and view.usable(node)]
+        followers = [node for node in view.nodes if node != leader and view.readable(node)]
         if item.level != Level.SESSION:
             return followers or leads
         fresh = [node for node in followers if view.nodes[node].applied_index >= item.min_index]

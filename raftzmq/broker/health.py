@@ -114,6 +114,11 @@ class ClusterView:
         view = self.nodes[node]
         return view.reachable and not view.suspect
 
+    def readable(self, node: str) -> bool:
+        """Whether reads may be sent to ``node``: usable, and its replica is in order."""
+        status = self.nodes[node].status
+        return self.usable(node) and (status is None or status.serves_reads)
+
     def _elect(self) -> None:
         term, leader = 0, None
         for view in self.nodes.values():

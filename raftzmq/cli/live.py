@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.table import Table
+from rich.text import Text
 
 from raftzmq.config import ClusterConfig
 from raftzmq.observe.survey import leader_of, rates
@@ -21,6 +22,15 @@ _NUMBERS: Final = ("term", "commit", "applied", "lag")
 class _Look:
     at: float
     statuses: dict[str, NodeStatus]
+
+
+def condition_lines(statuses: Mapping[str, NodeStatus]) -> list[Text]:
+    """One line per condition that keeps a node from full service."""
+    return [
+        Text(f"{name}: {condition}: {sentence}", style="yellow")
+        for name, status in statuses.items()
+        for condition, sentence in status.conditions.items()
+    ]
 
 
 class ClusterTable:

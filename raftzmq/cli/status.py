@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Annotated, Any, Self
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
 from raftzmq.cli import exit_codes
-from raftzmq.cli.live import ClusterTable
+from raftzmq.cli.live import ClusterTable, condition_lines
 from raftzmq.cli.options import ConfigOption, open_config
 from raftzmq.config import ClusterConfig
 from raftzmq.observe.ask import Asker
@@ -84,6 +84,8 @@ class _Watcher:
             typer.echo(json.dumps(_document(self._cluster, statuses, seen), indent=2))
         else:
             console.print(self._table(statuses, seen))
+            for line in condition_lines(statuses):
+                console.print(line)
         return leader_of(statuses) is not None
 
     def show_often(self, console: Console, every_s: float) -> None:
@@ -94,7 +96,9 @@ class _Watcher:
                 time.sleep(every_s)
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(self._table(*self._look()), refresh=True)
+                statuses, seen = self._look()
+                lines = condition_lines(statuses)
+                live.update(Group(self._table(statuses, seen), *lines), refresh=True)
                 time.sleep(every_s)
 
     def _look(self) -> tuple[dict[str, NodeStatus], dict[str, dict[str, Any]]]:

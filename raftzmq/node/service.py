@@ -27,6 +27,7 @@ from raftzmq.errors import (
     Unavailable,
 )
 from raftzmq.node.batches import Batch
+from raftzmq.node.conditions import Conditions
 from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
@@ -37,6 +38,8 @@ from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch,
 from raftzmq.wire.codec import DecodeError
 
 FAST_JOB_READS_MAX = 128
+COMMIT_CONTEXT = -1
+"""Context of a read index that is asked only to hear of commits; those of reads count from 1."""
 # Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
 _WRITE = int(Kind.WRITE)
 _NO_FOREIGN_KEYS = int(Flags.NO_FOREIGN_KEYS)
@@ -73,6 +76,7 @@ class ClientService:
 
     Args:
         replica: the replica this node hosts.
+        conditions: what this node must refuse now.
         fast: workers for batches of short reads.
         slow: workers for reads that may take long.
         send: sends (envelope, frame 1) on the client socket.
@@ -88,6 +92,7 @@ class ClientService:
         self,
         *,
         replica: Replica,
+        conditions: Conditions,
         fast: WorkerPool,
         slow: WorkerPool,
         send: Callable[[list[bytes], bytes], None],
@@ -99,6 +104,7 @@ class ClientService:
         rng: random.Random,
     ) -> None:
         self._replica = replica
+        self._conditions = conditions
         self._fast = fast
         self._slow = slow
         self._send = send
@@ -115,6 +121,7 @@ class ClientService:
         self._deadlines: list[tuple[int, int, Batch]] = []
         self._batches = 0
         self._open_requests = 0
+        self._asks_commit = False
         self.counters = Counters()
         self.stopping = False
 
@@ -122,6 +129,11 @@ class ClientService:
     def busy(self) -> bool:
         """Whether writes still wait for their result."""
         return bool(len(self._pending_writes))
+
+    @property
+    def awaits_applied(self) -> bool:
+        """Whether a request waits for an entry to be applied here."""
+        return bool(len(self._pending_writes)) or self._pending_reads.awaits_applied
 
     def receive(self, envelope: list[bytes], frame: bytes, batch_flags: int, now_ms: int) -> None:
         """Take one message: a batch of requests behind ``envelope``."""
@@ -141,7 +153,11 @@ class ClientService:
         self._open_requests += len(requests)
         self._batches += 1
         heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
-        takes_writes = self._replica.is_leader and not self.stopping
+        takes_writes = (
+            self._replica.is_leader
+            and not self.stopping
+            and self._conditions.refusing_writes is None
+        )
         for position, request in enumerate(requests):
             if takes_writes and request.kind == _WRITE:
                 self._gather_write((batch, position), request)
@@ -164,6 +180,10 @@ class ClientService:
         if self._linearizable:
             items, self._linearizable = self._linearizable, []
             self._replica.raft.read_index(self._pending_reads.ask(items))
+        elif self._asks_commit:
+            # Its answer says what is committed sooner than the leader would by itself.
+            self._replica.raft.read_index(COMMIT_CONTEXT)
+        self._asks_commit = False
 
     def read_states(self, states: list[ReadState]) -> None:
         """Raft answered reads: run those whose index is applied, fail the refused."""
@@ -212,7 +232,11 @@ class ClientService:
         if self.stopping and request.kind in (Kind.WRITE, Kind.READ):
             batch.fail(position, ShuttingDown("this node is stopping; ask another"))
         elif request.kind == Kind.WRITE:
-            batch.fail(position, self._not_leader())
+            refusing = self._conditions.refusing_writes
+            if refusing is not None and self._replica.is_leader:
+                batch.fail(position, Unavailable(refusing.sentence))
+            else:
+                batch.fail(position, self._not_leader())
         elif request.kind == Kind.READ:
             self._route_read(item, request, flags)
         elif request.kind == Kind.STATUS:
@@ -284,6 +308,10 @@ class ClientService:
 
     def _route_read(self, item: Item, request: RequestHeader, flags: int) -> None:
         batch, position = item
+        refusing = self._conditions.refusing_reads
+        if refusing is not None:
+            batch.fail(position, Unavailable(refusing.sentence))
+            return
         level = request.level
         if flags & _FAST_OR_SLOW == _FAST_ONLY:
             batch.fast = True
@@ -297,6 +325,7 @@ class ClientService:
         elif level == Level.SESSION:
             self._pending_reads.wait(request.min_index, [item])
             self.run_ready()
+            self._asks_commit |= request.min_index > self._replica.raft.commit_index
         else:
             age_ms = self._replica.raft.leader_contact_ticks * self._tick_ms
             if request.max_age_ms and age_ms > request.max_age_ms:

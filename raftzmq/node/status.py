@@ -6,6 +6,7 @@ import os
 
 from raftzmq import __version__
 from raftzmq.config import ClusterConfig
+from raftzmq.node.conditions import Conditions
 from raftzmq.node.service import ClientService
 from raftzmq.raft.types import Role
 from raftzmq.replica.replica import Replica
@@ -20,9 +21,13 @@ class StatusReport:
         config: the cluster, for addresses.
         replica: the replica reported on.
         boot: boot id of this run.
+        conditions: what keeps the node from full service.
     """
 
-    def __init__(self, config: ClusterConfig, replica: Replica, boot: int) -> None:
+    def __init__(
+        self, config: ClusterConfig, replica: Replica, boot: int, conditions: Conditions
+    ) -> None:
+        self._conditions = conditions
         self._config = config
         self._replica = replica
         self._boot = boot
@@ -34,7 +39,7 @@ class StatusReport:
     def key(self) -> tuple[object, ...]:
         """What observers must hear of at once."""
         raft = self._replica.raft
-        return raft.role, raft.term, raft.leader
+        return raft.role, raft.term, raft.leader, *self._conditions.sentences()
 
     def encoded(self) -> bytes:
         """The packed NodeStatus."""
@@ -68,6 +73,8 @@ class StatusReport:
                 fsyncs=replica.fsyncs,
                 peers=peers,
                 since_ms=self._since_ms(),
+                conditions=self._conditions.sentences(),
+                serves_reads=self._conditions.refusing_reads is None,
                 dropped={**replica.dropped, **(counters.dropped() if counters else {})},
             )
         )

@@ -10,6 +10,7 @@ reads.
 
 from __future__ import annotations
 
+from raftzmq.raft import commit
 from raftzmq.raft.messages import HeartbeatResponse, ReadIndexRequest, ReadIndexResponse
 from raftzmq.raft.quorum import VoteResult, vote_result
 from raftzmq.raft.state import RaftState, ReadRound, send
@@ -57,6 +58,8 @@ def handle_response(state: RaftState, message: ReadIndexResponse) -> None:
         return
     asked = state.reads.asked.pop(message.context, None)
     if asked is not None:
+        # So that the read need not wait until the commit is told by other means.
+        commit.learn(state, message.index)
         state.read_states.append(ReadState(asked[0], message.index or None))
 
 

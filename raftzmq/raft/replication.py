@@ -1,13 +1,15 @@
-"""Log replication, both ends, and the one place where commit_index moves (thesis 3.5, 3.6).
+"""Log replication, both ends (thesis 3.5, 3.6).
 
 What the leader has to say is said in ``flush``, once per Ready, so that proposals made between
-two Readies share messages.
+two Readies share messages. That an entry is committed is no message of its own: it travels with
+the next append, the next heartbeat or the answer to a ReadIndex, at the latest at the next tick.
+A lone write would else cost each follower a second wake-up and a second acknowledgement.
 """
 
 from __future__ import annotations
 
 from raftzmq.invariants import check
-from raftzmq.raft import reads, roles, snapshots, transfer
+from raftzmq.raft import commit, reads, roles, snapshots, transfer
 from raftzmq.raft.messages import (
     AppendRequest,
     AppendResponse,
@@ -75,10 +77,14 @@ def persisted(state: RaftState, position: LogPosition) -> None:
 
 
 def tick(state: RaftState) -> None:
-    """Heartbeats, at their interval."""
+    """Heartbeats, at their interval, and commits that no message has told yet."""
     state.heartbeat_elapsed += 1
     if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
         broadcast_heartbeat(state)
+    for progress in state.progress.values():
+        if progress.flow is Flow.REPLICATE and progress.commit_sent < state.commit_index:
+            progress.nudge = True
+            state.replicate_due = True
 
 
 def broadcast_heartbeat(state: RaftState) -> None:
@@ -88,13 +94,15 @@ def broadcast_heartbeat(state: RaftState) -> None:
     """
     state.heartbeat_elapsed = 0
     for peer, progress in state.progress.items():
+        commit_index = min(progress.match_index, state.commit_index)
+        progress.commit_sent = max(progress.commit_sent, commit_index)
         send(
             state,
             HeartbeatRequest(
                 sender=state.node,
                 receiver=peer,
                 term=state.term,
-                commit_index=min(progress.match_index, state.commit_index),
+                commit_index=commit_index,
                 round=state.reads.round,
             ),
         )
@@ -189,9 +197,7 @@ def _send_due(state: RaftState, peer: NodeId, progress: Progress) -> None:
             break
         if not _send_append(state, peer, progress, min(room, state.config.append_bytes_max)):
             break
-    if progress.flow is Flow.REPLICATE and (
-        progress.nudge or progress.commit_sent < state.commit_index
-    ):
+    if progress.flow is Flow.REPLICATE and progress.nudge:
         _send_append(state, peer, progress, 0)
 
 
@@ -269,29 +275,11 @@ def _count_commit(state: RaftState) -> None:
     match[state.node] = state.stable_index
     index = committed_index(state.configuration, match)
     if index > state.commit_index and state.log.term_at(index) == state.term:
-        commit_to(state, index)
-        state.replicate_due = True
+        commit.commit_to(state, index)
         reads.commit_advanced(state)
 
 
 # --- the follower -----------------------------------------------------------------------------
-
-
-def commit_to(state: RaftState, index: int) -> None:
-    """Raise commit_index to ``index``; it never falls.
-
-    Raises:
-        InvariantBroken: the log does not reach ``index``: it has lost what it acknowledged.
-    """
-    if index <= state.commit_index:
-        return
-    check(
-        index <= state.log.last_index,
-        "what is committed is in the log",
-        commit_index=index,
-        last_index=state.log.last_index,
-    )
-    state.commit_index = index
 
 
 def handle_append(state: RaftState, message: AppendRequest) -> None:
@@ -311,7 +299,8 @@ def handle_append(state: RaftState, message: AppendRequest) -> None:
     _take_over(state, entries)
     # Not up to the last index: what follows the entries of this message may be an unverified
     # tail of an earlier term (thesis figure 3.1).
-    commit_to(state, min(message.commit_index, last_new))
+    commit.agree(state, last_new)
+    commit.commit_to(state, min(message.commit_index, last_new))
     acknowledge(state, message.sender, max(last_new, state.commit_index))
 
 
@@ -320,7 +309,7 @@ def handle_heartbeat(state: RaftState, message: HeartbeatRequest) -> None:
     if state.role is Role.LEADER:
         return
     roles.hear_leader(state, message.sender)
-    commit_to(state, message.commit_index)
+    commit.commit_to(state, message.commit_index)
     send(
         state,
         HeartbeatResponse(

@@ -7,7 +7,7 @@ Here it is decided who needs one, and whether an arrived one still says anything
 from __future__ import annotations
 
 from raftzmq.invariants import check
-from raftzmq.raft import membership, replication, roles
+from raftzmq.raft import commit, membership, replication, roles
 from raftzmq.raft.progress import Flow, Progress
 from raftzmq.raft.state import RaftState
 from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
@@ -57,7 +57,7 @@ def install(state: RaftState, snapshot: Snapshot, sender: NodeId, term: int) -> 
         return False
     roles.hear_leader(state, sender)
     if state.log.term_at(snapshot.index) == snapshot.term:
-        replication.commit_to(state, snapshot.index)
+        commit.commit_to(state, snapshot.index)
     if snapshot.index <= state.commit_index:
         replication.acknowledge(state, sender, state.commit_index)
         return False

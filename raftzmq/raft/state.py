@@ -7,8 +7,8 @@ Index chain that holds between any two calls::
 
 ``stable_index``: known to be on this node's disk. ``entries_given``: handed out to be written.
 ``committed_given``: handed out to be applied. Written by: ``roles`` (term, voted_for, role,
-leader and what starts anew with them), ``replication`` (log, commit_index), ``ready`` (the
-cursors of what was handed out).
+leader and what starts anew with them), ``replication`` (log), ``commit`` (commit_index, agreed),
+``ready`` (the cursors of what was handed out).
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from raftzmq.raft.types import (
     Configuration,
     Fact,
     HardState,
+    LogPosition,
     NodeId,
     ReadState,
     Role,
     Snapshot,
 )
+
+_NOTHING = LogPosition(0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,9 @@ class RaftState:
     stable_index: int
     entries_given: int
     committed_given: int
+
+    agreed: LogPosition = _NOTHING
+    """Follower: the term, and how far this log equals that of the term's leader."""
 
     # Time, in ticks.
     now: int = 0

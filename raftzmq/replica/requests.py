@@ -76,6 +76,11 @@ class PendingReads(Generic[Token]):
     def __len__(self) -> int:
         return len(self._by_context) + len(self._by_index)
 
+    @property
+    def awaits_applied(self) -> bool:
+        """Whether a read waits for the applied index, and not for its read index."""
+        return bool(self._by_index)
+
     def ask(self, token: Token) -> int:
         """Register a linearizable read; returns the context to ask Raft with."""
         self._counter += 1

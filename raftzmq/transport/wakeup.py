@@ -41,9 +41,17 @@ class Mailbox(Generic[Item]):
         """The descriptor that is readable while objects wait."""
         return self._fd
 
-    def put(self, item: Item) -> None:
-        """Hand over ``item``; wakes the reader unless it is already about to wake."""
+    def put(self, item: Item, *, wake: bool = True) -> None:
+        """Hand over ``item`` and wake the reader.
+
+        Without ``wake`` it lies there until the reader comes by for another reason.
+        """
         self._items.append(item)
+        if wake:
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake the reader unless it is already about to wake."""
         if not self._signalled:
             self._signalled = True
             os.eventfd_write(self._fd, 1)

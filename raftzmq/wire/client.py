@@ -50,7 +50,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """What a request asks for. Numbers are never reused; 8 to 10 are spoken for."""
+    """What a request asks for. Numbers are never reused; 8 to 13 are spoken for."""
 
     WRITE = 1
     READ = 2

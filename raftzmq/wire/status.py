@@ -53,6 +53,9 @@ class NodeStatus:
         since_ms: how long the role has been held.
         fsyncs: transactions that made raft.db durable since the start.
         dropped: cause -> messages of peers and clients that were dropped for it.
+        conditions: what keeps the node from full service: a name for programs ("disk full") ->
+            a sentence for people. Empty at a healthy node.
+        serves_reads: whether brokers may send it reads.
     """
 
     node: str
@@ -75,11 +78,12 @@ class NodeStatus:
     since_ms: int = 0
     fsyncs: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    serves_reads: bool = True
 
 
-_TYPES: Final[dict[str, type[Any]]] = {
-    each.name: {"str": str, "int": int}.get(str(each.type), dict) for each in fields(NodeStatus)
-}
+_SCALARS: Final[dict[str, type[Any]]] = {"str": str, "int": int, "bool": bool}
+_TYPES: Final = {each.name: _SCALARS.get(str(each.type), dict) for each in fields(NodeStatus)}
 
 
 def encode_status(status: NodeStatus) -> bytes:
@@ -110,6 +114,9 @@ def decode_status(body: bytes) -> NodeStatus:
     dropped: dict[Any, Any] = known["dropped"]
     if not all(type(key) is str and type(n) is int and n >= 0 for key, n in dropped.items()):
         raise DecodeError("status field dropped is not cause and count")
+    conditions: dict[Any, Any] = known["conditions"]
+    if not all(type(key) is str and type(why) is str for key, why in conditions.items()):
+        raise DecodeError("status field conditions is not name and sentence")
     return NodeStatus(**known)
 
 

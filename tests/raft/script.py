@@ -100,7 +100,13 @@ class Script:
         self.do_expire(["*"])
         self.do_campaign(words)
         self.cluster.stabilize()
-        assert self.cluster.nodes[words[0]].live.role is Role.LEADER
+        leader = self.cluster.nodes[words[0]]
+        assert leader.live.role is Role.LEADER
+        # On to the first heartbeat: the followers know then what is committed, and the next
+        # heartbeat is due after a whole interval.
+        for _ in range(leader.config.heartbeat_ticks):
+            self.cluster.tick(leader.name)
+        self.cluster.stabilize()
 
     # --- messages -----------------------------------------------------------------------------
 

@@ -143,7 +143,8 @@ def test_3_4_a_vote_that_was_lost_meanwhile_is_not_counted() -> None:
     lone = Lone()
     lone.time_out()
     lone.step(PreVoteResponse(sender="n2", receiver="n1", term=1, granted=True))
-    assert lone.raft.role is Role.CANDIDATE
+    role = lone.raft.role
+    assert role is Role.CANDIDATE
     lone.step(heartbeat("n3", 1))
     lone.step(voted("n2", 1, True))
     assert lone.raft.role is Role.FOLLOWER
@@ -158,7 +159,8 @@ def test_3_4_votes_of_one_voter_count_once() -> None:
     lone.time_out()
     for _ in range(3):
         lone.step(PreVoteResponse(sender="n2", receiver="n1", term=1, granted=True))
-    assert lone.raft.role is Role.PRE_CANDIDATE
+    role = lone.raft.role
+    assert role is Role.PRE_CANDIDATE
     lone.step(PreVoteResponse(sender="n3", receiver="n1", term=1, granted=True))
     for _ in range(3):
         lone.step(voted("n2", 1, True))

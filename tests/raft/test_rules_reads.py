@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raftzmq.raft.messages import HeartbeatRequest, ReadIndexRequest, ReadIndexResponse
 from raftzmq.raft.types import Configuration, ReadState
 from tests.raft.lone import (
     ELECTION_TICKS,
     Lone,
+    append,
     appended,
     heard,
     heartbeat,
@@ -171,6 +174,68 @@ def test_follower_takes_the_leaders_answer_once() -> None:
     lone.step(response(request, 9))
     lone.step(response(request, 9))
     assert lone.reads == [ReadState(5, 9)]
+
+
+def read_answered(lone: Lone, index: int, *, sender: str = "n2") -> None:
+    """The host reads, and the leader answers ``index``."""
+    lone.step(response(asked(lone, 5), index, sender=sender))
+    assert lone.reads[-1] == ReadState(5, index or None)
+
+
+def test_the_answer_commits_what_the_leader_has_committed() -> None:
+    """The read is applied with the answer, and no more than the leader said."""
+    lone = Lone(term=1)
+    lone.step(append("n2", 1, (0, 0), [1, 1, 1]))
+    read_answered(lone, 2)
+    assert (lone.raft.commit_index, lone.applied) == (2, [1, 2])
+    read_answered(lone, 1)
+    read_answered(lone, 0)
+    assert lone.raft.commit_index == 2
+    read_answered(lone, 9)
+    assert lone.raft.commit_index == 3, "what is not there yet cannot be committed"
+
+
+def test_figure_3_1_the_answer_commits_no_unverified_tail() -> None:
+    """Up to 2 the logs were found to agree; 3 and 4 may be anything."""
+    lone = Lone([1, 1, 1, 1])
+    lone.follow("n2", 2)
+    read_answered(lone, 4)
+    assert lone.raft.commit_index == 0, "a heartbeat compares no logs"
+    lone.step(append("n2", 2, (3, 2), [2]))
+    read_answered(lone, 4)
+    assert lone.raft.commit_index == 0, "a rejected append matched nothing"
+    lone.step(append("n2", 2, (1, 1), [1]))
+    read_answered(lone, 4)
+    assert lone.raft.commit_index == 2
+
+
+def test_an_answer_that_is_not_awaited_commits_nothing() -> None:
+    lone = Lone(term=1)
+    lone.step(append("n2", 1, (0, 0), [1, 1]))
+    request = asked(lone, 5)
+    lone.step(response(request, 2, sender="n3"))
+    lone.step(response(replace(request, context=request.context + 1), 2))
+    assert lone.raft.commit_index == 0
+
+
+def test_a_late_append_takes_back_no_agreement() -> None:
+    lone = Lone(term=1)
+    lone.step(append("n2", 1, (0, 0), [1, 1, 1]))
+    lone.step(append("n2", 1, (0, 0), [1]))
+    read_answered(lone, 3)
+    assert lone.raft.commit_index == 3
+
+
+def test_agreement_ends_with_the_term() -> None:
+    """What equals the log of the old leader may be in the way of the new one's."""
+    lone = Lone(term=1)
+    lone.step(append("n2", 1, (0, 0), [1, 1, 1]))
+    lone.step(heartbeat("n3", 2))
+    read_answered(lone, 3, sender="n3")
+    assert lone.raft.commit_index == 0
+    lone.step(append("n3", 2, (1, 1)))
+    read_answered(lone, 3, sender="n3")
+    assert lone.raft.commit_index == 1
 
 
 def test_follower_read_ends_with_the_term() -> None:

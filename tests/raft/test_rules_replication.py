@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from raftzmq.invariants import InvariantBroken
-from raftzmq.raft.messages import AppendRequest, AppendResponse, HeartbeatRequest
+from raftzmq.raft.messages import AppendRequest, AppendResponse, HeartbeatRequest, Message
 from raftzmq.raft.progress import Flow
 from raftzmq.raft.types import (
     Configuration,
     EntryKind,
     HardState,
     LogPosition,
+    NodeId,
     ProgressChanged,
     Ready,
     Role,
@@ -177,18 +178,49 @@ def test_persisted_is_ignored_for_an_entry_that_was_replaced() -> None:
     assert lone.raft.stable_index == 1
 
 
-def test_3_5_commit_is_told_at_once() -> None:
+def empty_appends(sent: list[Message]) -> set[tuple[NodeId, int]]:
+    """Receiver and commit_index of the appends without entries."""
+    return {
+        (m.receiver, m.commit_index) for m in sent if isinstance(m, AppendRequest) and not m.entries
+    }
+
+
+def test_commit_is_told_at_the_next_tick_and_once() -> None:
+    """A commit by itself wakes nobody."""
     lone = leader(Lone())
     lone.step(appended("n3", 1, 1))
     lone.raft.propose(b"x")
     lone.drain()
-    sent = lone.step(appended("n2", 1, 2))
-    told = [m for m in sent if isinstance(m, AppendRequest)]
-    assert len(told) == len(sent)
-    assert {(m.receiver, m.commit_index, m.entries) for m in told} == {
-        ("n2", 2, ()),
-        ("n3", 2, ()),
+    assert not lone.step(appended("n2", 1, 2))
+    assert lone.raft.commit_index == 2
+    assert empty_appends(lone.ticks(1)) == {("n2", 2), ("n3", 2)}
+    assert not empty_appends(lone.ticks(5))
+
+
+def test_the_next_append_tells_the_commit_and_the_tick_does_not_repeat_it() -> None:
+    lone = leader(Lone())
+    lone.step(appended("n3", 1, 1))
+    lone.raft.propose(b"x")
+    lone.drain()
+    lone.step(appended("n2", 1, 2))
+    lone.raft.propose(b"y")
+    told = [m for m in lone.drain() if isinstance(m, AppendRequest)]
+    assert {(m.receiver, m.commit_index, len(m.entries)) for m in told} == {
+        ("n2", 2, 1),
+        ("n3", 2, 1),
     }
+    assert not empty_appends(lone.ticks(5))
+
+
+def test_commit_is_told_through_a_full_window() -> None:
+    """No entry may leave for n3, which answers nothing; the commit may."""
+    lone = leader(Lone(inflight_messages_max=1))
+    lone.step(appended("n3", 1, 1))
+    for index in (2, 3):
+        lone.raft.propose(b"x")
+        lone.drain()
+        lone.step(appended("n2", 1, index))
+    assert ("n3", 3) in empty_appends(lone.ticks(1))
 
 
 def test_heartbeat_commit_stays_within_the_match() -> None:

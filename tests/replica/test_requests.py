@@ -60,3 +60,13 @@ def test_reads_that_can_never_run_do_not_gather() -> None:
         reads.forget(lambda token: token < 9_990)
     assert len(reads) < 2_000
     assert 9_999 in reads.ready(1 << 62)
+
+
+def test_only_a_read_that_knows_its_index_waits_for_the_applied_index() -> None:
+    pending: PendingReads[str] = PendingReads()
+    context = pending.ask("read")
+    assert not pending.awaits_applied
+    assert pending.answered(context, 3) is None
+    assert pending.awaits_applied
+    assert pending.ready(3) == ["read"]
+    assert not pending.awaits_applied

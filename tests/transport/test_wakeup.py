@@ -48,6 +48,16 @@ def test_many_puts_cost_one_wake(mailbox: Mailbox[object]) -> None:
     assert mailbox.drain() == list(range(10))
 
 
+def test_a_put_without_a_wake_waits_for_the_next_visit(mailbox: Mailbox[object]) -> None:
+    mailbox.put(1, wake=False)
+    assert len(mailbox) == 1
+    assert not readable(mailbox)
+    mailbox.wake()
+    assert readable(mailbox)
+    assert mailbox.drain() == [1]
+    assert not readable(mailbox)
+
+
 def test_a_put_after_a_drain_wakes_again(mailbox: Mailbox[object]) -> None:
     mailbox.put(1)
     mailbox.drain()

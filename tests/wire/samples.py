@@ -111,6 +111,8 @@ STATUS: Final = NodeStatus(
     since_ms=5_000,
     fsyncs=56,
     dropped={"cluster": 1},
+    conditions={"disk full": "only 3 MiB are left"},
+    serves_reads=False,
 )
 
 REQUEST: Final = encode_request(

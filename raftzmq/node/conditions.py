@@ -1,0 +1,47 @@
+"""What keeps this node from full service, in words for people and in effects on its duties.
+
+Others set and clear a condition; the service, the core and the status ask here. Used by the
+raft thread only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One reason for reduced service.
+
+    Attributes:
+        sentence: what is the matter, and what to do, for people.
+        refuses_reads: no read is served while it lasts.
+        refuses_writes: no write is proposed while it lasts.
+    """
+
+    sentence: str
+    refuses_reads: bool = False
+    refuses_writes: bool = False
+
+
+class Conditions:
+    """The conditions that hold now, by name."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Condition] = {}
+        self.refusing_reads: Condition | None = None
+        self.refusing_writes: Condition | None = None
+
+    def set(self, name: str, condition: Condition | None) -> None:
+        """Hold ``condition`` under ``name``, in place of what was there; None clears it."""
+        if condition is None:
+            self._held.pop(name, None)
+        else:
+            self._held[name] = condition
+        held = self._held.values()
+        self.refusing_reads = next((each for each in held if each.refuses_reads), None)
+        self.refusing_writes = next((each for each in held if each.refuses_writes), None)
+
+    def sentences(self) -> dict[str, str]:
+        """Name -> sentence of each condition."""
+        return {name: condition.sentence for name, condition in self._held.items()}
