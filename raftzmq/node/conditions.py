@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raftzmq.raft.types import Standing
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -22,6 +24,23 @@ class Condition:
     sentence: str
     refuses_reads: bool = False
     refuses_writes: bool = False
+
+
+def standing_condition(standing: Standing) -> Condition | None:
+    """What a standing means for the node's service; see raft/standing.py."""
+    if standing is Standing.RECOVERING:
+        return Condition(
+            "its data were lost, set back or are new; it takes no part in votes and"
+            " acknowledgements until it holds all that it may have promised, for which a majority"
+            " of the cluster without it must be up",
+            refuses_reads=True,
+        )
+    if standing is Standing.UNKNOWN:
+        return Condition(
+            "it has just started and waits until its peers confirm that they know no later life"
+            " of it"
+        )
+    return None
 
 
 class Conditions:

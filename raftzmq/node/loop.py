@@ -15,7 +15,7 @@ import zmq
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, UnsupportedVersion
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report
-from raftzmq.node.conditions import Conditions
+from raftzmq.node.conditions import Conditions, standing_condition
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
 from raftzmq.node.service import ClientService
@@ -25,7 +25,15 @@ from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
-from raftzmq.raft.types import Configuration, ReadState, Role, RoleChanged
+from raftzmq.raft.types import (
+    Configuration,
+    ReadState,
+    Role,
+    RoleChanged,
+    Standing,
+    StandingChanged,
+)
+from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
 from raftzmq.transport.clock import monotonic_ms, wall_ms
@@ -33,7 +41,6 @@ from raftzmq.transport.peers import PeerLinks
 from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
 from raftzmq.transport.wakeup import Mailbox
 from raftzmq.wire.client import encode_batch, encode_reply
-from raftzmq.wire.peer import Envelope
 from raftzmq.wire.version import CLIENT_FRAME, CLIENT_TAG
 
 DRAIN_MAX = 256
@@ -103,18 +110,29 @@ class Node:
             entries=opened.log.entries,
             applied_index=opened.machine.applied[0],
             rng=rng,
+            standing=Standing.RECOVERING if opened.log.recovering else Standing.UNKNOWN,
         )
         self._replica = Replica(
             raft=raft,
             store=opened.store,
-            envelope=Envelope(config.cluster, name, boot),
+            cluster=config.cluster,
             send=lambda peer, data: self._links.send(peer, [data]),
             transfers=Transfers(self._snapshots),
             applied_index=opened.machine.applied[0],
+            admission=Admission(
+                raft=raft,
+                store=opened.store,
+                identities=dict(opened.log.identities),
+                incarnation=opened.folder.incarnation,
+                boot=boot,
+                empty=opened.is_empty,
+                next_boot=opened.folder.raise_boot_id,
+            ),
         )
         self._checkpointed_bytes = 0
         self._conditions = Conditions()
-        self._report = StatusReport(config, self._replica, boot, self._conditions)
+        self._conditions.set("standing", standing_condition(raft.standing))
+        self._report = StatusReport(config, self._replica, self._conditions)
         self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
         self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
         self._worker_router = open_socket(self._context, Purpose.WORKER_ROUTER)
@@ -233,7 +251,9 @@ class Node:
     def _take_link_events(self) -> None:
         for event in self._links.events():
             self._log(f"connection to {event.peer} {'up' if event.connected else 'lost'}")
-            if not event.connected:
+            if event.connected:
+                self._replica.connected(event.peer)
+            else:
                 self._replica.raft.peer_lost(event.peer)
 
     def _take_clients(self, now_ms: int) -> None:
@@ -307,6 +327,9 @@ class Node:
                 )
                 if fact.role is not Role.LEADER:
                     self._service.leadership_lost()
+            elif isinstance(fact, StandingChanged):
+                self._log(f"standing {fact.standing.value}: {fact.why}")
+                self._conditions.set("standing", standing_condition(fact.standing))
         if left.read_states:
             if not self._ready:
                 self._take_ready_index(left.read_states)

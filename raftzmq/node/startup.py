@@ -14,7 +14,7 @@ from raftzmq.errors import StorageDamaged
 from raftzmq.raft.types import LogPosition
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
-from raftzmq.storage.contract import StoredLog
+from raftzmq.storage.contract import EMPTY_BASE, StoredLog
 from raftzmq.storage.folder import DataFolder
 from raftzmq.storage.snapshot_file import finish_interrupted_install
 from raftzmq.storage.sqlite_log import SqliteLogStore
@@ -33,6 +33,12 @@ class Opened:
     log: StoredLog
     machine: Machine
     state_path: Path
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written here: a new node, or a wiped one."""
+        log = self.log
+        return not log.entries and log.base == EMPTY_BASE and log.hard_state.term == 0
 
 
 def open_machine(config: ClusterConfig, path: Path) -> Machine:
@@ -100,4 +106,4 @@ def _reconcile(
     base = LogPosition(index, term)
     store.reset(base)
     note = f"an interrupted install of the snapshot at {index} was completed"
-    return StoredLog(hard_state=log.hard_state, base=base, entries=[], notes=(*log.notes, note))
+    return log._replace(base=base, entries=[], notes=(*log.notes, note))

@@ -20,17 +20,13 @@ class StatusReport:
     Args:
         config: the cluster, for addresses.
         replica: the replica reported on.
-        boot: boot id of this run.
         conditions: what keeps the node from full service.
     """
 
-    def __init__(
-        self, config: ClusterConfig, replica: Replica, boot: int, conditions: Conditions
-    ) -> None:
+    def __init__(self, config: ClusterConfig, replica: Replica, conditions: Conditions) -> None:
         self._conditions = conditions
         self._config = config
         self._replica = replica
-        self._boot = boot
         self._pid = os.getpid()
         self.service: ClientService | None = None
         self._held: tuple[Role, int] | None = None
@@ -66,7 +62,7 @@ class StatusReport:
                 first_index=raft.base.index + 1,
                 contact_age_ms=raft.leader_contact_ticks * self._config.limits.tick_ms,
                 pid=self._pid,
-                boot=self._boot,
+                boot=replica.boot,
                 version=__version__,
                 reads=counters.reads if counters else 0,
                 writes=counters.writes if counters else 0,

@@ -12,6 +12,8 @@ from raftzmq.raft.messages import (
     Message,
     PreVoteRequest,
     PreVoteResponse,
+    ProofRequest,
+    ProofResponse,
     ReadIndexRequest,
     ReadIndexResponse,
     TimeoutNow,
@@ -27,6 +29,7 @@ from raftzmq.raft.types import (
     ReadState,
     Ready,
     RoleChanged,
+    StandingChanged,
     TransferChanged,
     VoteCast,
 )
@@ -74,6 +77,8 @@ def describe_fact(fact: Fact) -> str:
             return f"{fact.peer} {fact.flow} match={fact.match_index} next={fact.next_index}"
         case TransferChanged():
             return f"transfer to {fact.target} {fact.state}"
+        case StandingChanged():
+            return f"standing {fact.standing.value}: {fact.why}"
 
 
 def describe_ready(ready: Ready) -> str:
@@ -86,6 +91,8 @@ def describe_ready(ready: Ready) -> str:
         parts.append(f"hard=t{ready.hard_state.term},{ready.hard_state.voted_for or '-'}")
     if ready.entries:
         parts.append(f"entries={describe_entries(ready.entries)}")
+    if ready.recovered:
+        parts.append("recovered")
     after = "; ".join(describe_message(message) for message in ready.messages_after_persist)
     _add(parts, "after", after)
     if ready.committed:
@@ -108,6 +115,8 @@ def describe_lines(ready: Ready) -> Iterable[str]:
         yield f"hard t{ready.hard_state.term} vote={ready.hard_state.voted_for or '-'}"
     if ready.entries:
         yield f"write {describe_entries(ready.entries)}"
+    if ready.recovered:
+        yield "recovered"
     for message in ready.messages_after_persist:
         yield f"after {describe_message(message)}"
     if ready.committed:
@@ -135,13 +144,14 @@ def _content(message: Message) -> str:
             return f"Append after={after} commit={message.commit_index}{entries}"
         case AppendResponse():
             if message.accepted:
-                return f"Appended match={message.match_index}"
+                return f"Appended match={message.match_index}{_binding(message.binding)}"
             hint = f"{message.hint_index}@{message.hint_term}"
-            return f"AppendRejected at={message.rejected_index} hint={hint}"
+            place = f"at={message.rejected_index} hint={hint}"
+            return f"AppendRejected {place}{_binding(message.binding)}"
         case HeartbeatRequest():
             return f"Heartbeat commit={message.commit_index} round={message.round}"
         case HeartbeatResponse():
-            return f"HeartbeatOk round={message.round}"
+            return f"HeartbeatOk round={message.round}{_binding(message.binding)}"
         case ReadIndexRequest():
             return f"ReadIndex context={_context(message.context)}"
         case ReadIndexResponse():
@@ -149,6 +159,14 @@ def _content(message: Message) -> str:
             return f"ReadIndexIs context={_context(message.context)} index={index}"
         case TimeoutNow():
             return "TimeoutNow"
+        case ProofRequest():
+            return f"Proof context={_context(message.context)}"
+        case ProofResponse():
+            return f"ProofIs context={_context(message.context)} index={message.index}"
+
+
+def _binding(binding: bool) -> str:
+    return "" if binding else " not-binding"
 
 
 def _context(wire_context: int) -> int:

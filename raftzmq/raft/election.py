@@ -16,7 +16,7 @@ from raftzmq.raft.messages import (
 )
 from raftzmq.raft.quorum import VoteResult, committed_index, vote_result
 from raftzmq.raft.state import RaftState, note, send
-from raftzmq.raft.types import NodeId, Role, VoteCast
+from raftzmq.raft.types import NodeId, Role, Standing, VoteCast
 
 
 def tick(state: RaftState) -> None:
@@ -32,7 +32,7 @@ def tick(state: RaftState) -> None:
 
 def check_quorum(state: RaftState) -> None:
     """A leader that no quorum answered within an election timeout steps down (thesis 6.2)."""
-    contact = {peer: progress.contact_tick for peer, progress in state.progress.items()}
+    contact = {peer: progress.binding_tick for peer, progress in state.progress.items()}
     contact[state.node] = state.now
     heard = committed_index(state.configuration, contact)
     if state.now - heard >= state.config.election_ticks:
@@ -181,6 +181,8 @@ def _other_voters(state: RaftState) -> list[NodeId]:
 def _pre_vote_objection(state: RaftState, message: PreVoteRequest) -> str | None:
     if message.term < state.term:
         return "term is old"
+    if state.standing is not Standing.MEMBER:
+        return f"standing is {state.standing.value}"
     if message.term == state.term:
         objection = _ballot_objection(state, message.sender)
         if objection is not None:
@@ -195,6 +197,8 @@ def _pre_vote_objection(state: RaftState, message: PreVoteRequest) -> str | None
 
 
 def _vote_objection(state: RaftState, message: VoteRequest) -> str | None:
+    if state.standing is not Standing.MEMBER:
+        return f"standing is {state.standing.value}"
     objection = _ballot_objection(state, message.sender)
     if objection is not None:
         return objection

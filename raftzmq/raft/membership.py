@@ -12,7 +12,7 @@ from raftzmq.invariants import check
 from raftzmq.raft import transfer
 from raftzmq.raft.progress import Progress
 from raftzmq.raft.state import RaftState
-from raftzmq.raft.types import Configuration, NodeId, Role
+from raftzmq.raft.types import Configuration, NodeId, Role, Standing
 
 
 def is_voter(configuration: Configuration, node: NodeId) -> bool:
@@ -21,8 +21,11 @@ def is_voter(configuration: Configuration, node: NodeId) -> bool:
 
 
 def may_campaign(state: RaftState) -> bool:
-    """Learners and outsiders never campaign, though they vote when asked (thesis 4.2.1)."""
-    return is_voter(state.configuration, state.node)
+    """Learners and outsiders never campaign, though they vote when asked (thesis 4.2.1).
+
+    Nor does a node whose standing lets it promise nothing: it could not even vote for itself.
+    """
+    return state.standing is Standing.MEMBER and is_voter(state.configuration, state.node)
 
 
 def is_alone(state: RaftState) -> bool:
@@ -45,7 +48,7 @@ def adopt(state: RaftState, configuration: Configuration) -> None:
         return
     for peer in sorted(state.members - {state.node}):
         if peer not in state.progress:
-            state.progress[peer] = Progress(state.log.last_index + 1, state.now)
+            state.progress[peer] = Progress(state.log.last_index + 1, state.now, state.now)
     for peer in sorted(state.progress.keys() - state.members):
         del state.progress[peer]
     if state.transfer is not None and not is_voter(configuration, state.transfer.target):

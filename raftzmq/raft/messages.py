@@ -84,6 +84,9 @@ class AppendResponse:
     Rejected (``accepted`` false): there is no entry (rejected_index, of the leader's term);
     ``hint_index`` and ``hint_term`` name the last place of the follower's log that may match
     (thesis 3.5 and 5.3, the conflict-term back-up). ``match_index`` is then 0.
+
+    ``binding`` is false while the sender's standing does not let it promise anything: the
+    leader may send it more, but counts it for nothing.
     """
 
     sender: NodeId
@@ -94,6 +97,7 @@ class AppendResponse:
     rejected_index: int
     hint_index: int
     hint_term: int
+    binding: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +116,16 @@ class HeartbeatRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatResponse:
-    """The follower still takes the sender of ``round`` for the leader of ``term``."""
+    """The follower still takes the sender of ``round`` for the leader of ``term``.
+
+    ``binding`` as in AppendResponse.
+    """
 
     sender: NodeId
     receiver: NodeId
     term: int
     round: int
+    binding: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +161,27 @@ class TimeoutNow:
     term: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRequest:
+    """A recovering node asks for an entry that is proposed after this request."""
+
+    sender: NodeId
+    receiver: NodeId
+    term: int
+    context: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofResponse:
+    """The entry at ``index`` of ``term`` was proposed after ``context`` was asked."""
+
+    sender: NodeId
+    receiver: NodeId
+    term: int
+    context: int
+    index: int
+
+
 Message: TypeAlias = (
     PreVoteRequest
     | PreVoteResponse
@@ -165,6 +194,8 @@ Message: TypeAlias = (
     | ReadIndexRequest
     | ReadIndexResponse
     | TimeoutNow
+    | ProofRequest
+    | ProofResponse
 )
 
 
@@ -197,4 +228,6 @@ MESSAGE_TABLE: Final[dict[type[Message], MessageRule]] = {
     ReadIndexRequest: MessageRule(9, "follower", "leader", True, TermRule.ADOPT),
     ReadIndexResponse: MessageRule(10, "leader", "follower", False, TermRule.ADOPT),
     TimeoutNow: MessageRule(11, "leader", "follower", False, TermRule.ADOPT),
+    ProofRequest: MessageRule(12, "follower", "leader", True, TermRule.ADOPT),
+    ProofResponse: MessageRule(13, "leader", "follower", False, TermRule.ADOPT),
 }

@@ -44,7 +44,13 @@ class Progress:
     next_index: int
     contact_tick: int
     """Tick of the leader at which the peer was last heard from in this term."""
+    binding_tick: int
+    """The same, of messages that bind their sender; only those count for a quorum."""
     match_index: int = 0
+    binding_index: int = 0
+    """What of match_index counts for a commit: acknowledged by a message that binds."""
+    proof: tuple[int, int] | None = None
+    """(context, index) of the entry that was proposed for the recovering peer's last request."""
     flow: Flow = Flow.PROBE
     paused: bool = False
     """PROBE: nothing more is sent before an answer to the probe or to a heartbeat."""
@@ -54,7 +60,8 @@ class Progress:
     round_acked: int = 0
     """Latest ReadIndex round that the peer confirmed."""
     heartbeat_match: int = -1
-    """match_index at the previous heartbeat response; unchanged means that acks are missing."""
+    """What was acknowledged, bindingly where the response was, at the previous heartbeat response;
+    unchanged means that acknowledgements are missing."""
     inflight: deque[tuple[int, int]] = field(default_factory=deque)
     """REPLICATE: (last index, bytes) per append that is not acknowledged."""
     inflight_bytes: int = 0
@@ -87,7 +94,7 @@ class Progress:
         self.inflight.append((last_index, size_bytes))
         self.inflight_bytes += size_bytes
 
-    def accepted(self, match_index: int) -> bool:
+    def accepted(self, match_index: int, *, binding: bool) -> bool:
         """The peer holds everything up to ``match_index``, durably. False: known before.
 
         Acknowledgements may come in any order; each frees what lies at or before it.
@@ -95,11 +102,14 @@ class Progress:
         inflight = self.inflight
         while inflight and inflight[0][0] <= match_index:
             self.inflight_bytes -= inflight.popleft()[1]
-        if match_index <= self.match_index:
-            return False
-        self.match_index = match_index
-        self.next_index = max(self.next_index, match_index + 1)
-        return True
+        is_news = match_index > self.match_index
+        if is_news:
+            self.match_index = match_index
+            self.next_index = max(self.next_index, match_index + 1)
+        if binding and match_index > self.binding_index:
+            self.binding_index = match_index
+            is_news = True
+        return is_news
 
     def is_stale_rejection(self, rejected_index: int) -> bool:
         """Whether a rejection answers an append that no longer matters.

@@ -7,7 +7,7 @@ No rule is here but the one that comes before all others: what a message's term 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from raftzmq.invariants import check
@@ -19,6 +19,7 @@ from raftzmq.raft import (
     replication,
     roles,
     snapshots,
+    standing,
     transfer,
 )
 from raftzmq.raft.log import Log
@@ -30,6 +31,8 @@ from raftzmq.raft.messages import (
     Message,
     PreVoteRequest,
     PreVoteResponse,
+    ProofRequest,
+    ProofResponse,
     ReadIndexRequest,
     ReadIndexResponse,
     TimeoutNow,
@@ -37,6 +40,7 @@ from raftzmq.raft.messages import (
     VoteResponse,
 )
 from raftzmq.raft.progress import ProgressView
+from raftzmq.raft.quorum import VoteResult, vote_result
 from raftzmq.raft.state import RaftConfig, RaftState, Reads, send
 from raftzmq.raft.types import (
     Configuration,
@@ -47,6 +51,7 @@ from raftzmq.raft.types import (
     Ready,
     Role,
     Snapshot,
+    Standing,
 )
 
 _HANDLERS: Final[dict[type[Message], Callable[[RaftState, Any], None]]] = {
@@ -61,6 +66,8 @@ _HANDLERS: Final[dict[type[Message], Callable[[RaftState, Any], None]]] = {
     ReadIndexRequest: reads.handle_request,
     ReadIndexResponse: reads.handle_response,
     TimeoutNow: election.handle_timeout_now,
+    ProofRequest: standing.handle_request,
+    ProofResponse: standing.handle_response,
 }
 
 
@@ -74,7 +81,8 @@ class Raft:
         entries: the entries on disk, from ``base.index + 1`` on.
         applied_index: what the state machine has applied already; an installed snapshot
             counts, so the host ends a snapshot swap before it starts Raft.
-        rng: the only source of chance: timeouts and the salt of read contexts.
+        rng: the only source of chance: timeouts and the salt of contexts.
+        standing: UNKNOWN until ``admit``; RECOVERING when the disk says that it was so before.
 
     Raises:
         InvariantBroken: log or applied_index contradict each other; the host compares them
@@ -92,6 +100,7 @@ class Raft:
         entries: Sequence[Entry],
         applied_index: int,
         rng: random.Random,
+        standing: Standing = Standing.MEMBER,
     ) -> None:
         log = Log(base, entries)
         last = log.last_position
@@ -117,6 +126,7 @@ class Raft:
             stable_index=last.index,
             entries_given=last.index,
             committed_given=commit_index,
+            standing=standing,
         )
         membership.adopt(self._state, config.configuration)
         roles.restart_timer(self._state)
@@ -134,6 +144,7 @@ class Raft:
             replication.tick(state)
         else:
             election.tick(state)
+            standing.tick(state)
             if state.reads.asked:
                 reads.expire(state)
 
@@ -178,6 +189,18 @@ class Raft:
         elif state.role is Role.FOLLOWER and state.leader == peer:
             roles.lose_leader(state)
 
+    def peer_restarted(self, peer: NodeId) -> None:
+        """``peer`` was started anew; its disk may hold less than it once acknowledged."""
+        replication.restart_peer(self._state, peer)
+
+    def admit(self, why: str) -> None:
+        """Enough peers know this node as it is now, so it may vote and acknowledge."""
+        standing.admit(self._state, why)
+
+    def recover(self, why: str) -> None:
+        """This node has forgotten what it promised; the host made durable that it recovers."""
+        standing.recover(self._state, why)
+
     def transfer_leadership(self, target: NodeId | None) -> bool:
         """Hand leadership to a voter, None: to the most up-to-date one. False: not begun."""
         return transfer.begin(self._state, target)
@@ -219,6 +242,11 @@ class Raft:
     def role(self) -> Role:
         """Role of this node."""
         return self._state.role
+
+    @property
+    def standing(self) -> Standing:
+        """Whether this node may make promises."""
+        return self._state.standing
 
     @property
     def term(self) -> int:
@@ -275,6 +303,11 @@ class Raft:
         """Whether this node has a live leader, itself included, and so refuses to vote."""
         return roles.has_leader_lease(self._state)
 
+    def is_majority(self, nodes: Collection[NodeId]) -> bool:
+        """Whether ``nodes`` are a quorum of the configuration in force."""
+        votes = dict.fromkeys(nodes, True)
+        return vote_result(self._state.configuration, votes) is VoteResult.WON
+
     def progress(self) -> dict[NodeId, ProgressView]:
         """The leader's view of its peers; empty at other nodes."""
         state = self._state
@@ -298,7 +331,11 @@ def _answer_old_term(state: RaftState, message: Message) -> None:
             send(
                 state,
                 HeartbeatResponse(
-                    sender=state.node, receiver=message.sender, term=state.term, round=0
+                    sender=state.node,
+                    receiver=message.sender,
+                    term=state.term,
+                    round=0,
+                    binding=state.standing is Standing.MEMBER,
                 ),
             )
         case VoteRequest():

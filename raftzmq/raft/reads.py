@@ -14,7 +14,7 @@ from raftzmq.raft import commit
 from raftzmq.raft.messages import HeartbeatResponse, ReadIndexRequest, ReadIndexResponse
 from raftzmq.raft.quorum import VoteResult, vote_result
 from raftzmq.raft.state import RaftState, ReadRound, send
-from raftzmq.raft.types import NodeId, ReadState, Role
+from raftzmq.raft.types import NodeId, ReadState, Role, Standing
 
 
 def ask(state: RaftState, context: int) -> None:
@@ -22,7 +22,8 @@ def ask(state: RaftState, context: int) -> None:
     if state.role is Role.LEADER:
         _arrive(state, state.node, context)
         return
-    if state.leader is None:
+    if state.leader is None or state.standing is not Standing.MEMBER:
+        # By asking, this node would confirm the leader; without standing it cannot.
         state.read_states.append(ReadState(context, None))
         return
     reads = state.reads
@@ -43,7 +44,7 @@ def handle_request(state: RaftState, message: ReadIndexRequest) -> None:
     if state.role is not Role.LEADER or progress is None:
         refuse(state, message)
         return
-    progress.contact_tick = state.now
+    progress.contact_tick = progress.binding_tick = state.now
     _arrive(state, message.sender, message.context)
 
 

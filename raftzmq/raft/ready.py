@@ -5,7 +5,7 @@ The order in which the host carries a Ready out is said at ``types.Ready``.
 
 from __future__ import annotations
 
-from raftzmq.raft import reads, replication
+from raftzmq.raft import reads, replication, standing
 from raftzmq.raft.state import RaftState
 from raftzmq.raft.types import HardState, Ready, Role
 
@@ -16,6 +16,8 @@ def collect(state: RaftState) -> Ready | None:
         if reads.begin_round(state):
             replication.broadcast_heartbeat(state)
         replication.flush(state)
+    elif state.proof is not None:
+        standing.settle(state)
     log = state.log
     last_index = log.last_index
     saved_term, saved_vote = state.saved
@@ -28,6 +30,7 @@ def collect(state: RaftState) -> Ready | None:
         or state.messages_after_persist
         or state.read_states
         or state.install is not None
+        or state.recovered
         or state.snapshots_wanted
         or state.trace
     ):
@@ -55,6 +58,7 @@ def collect(state: RaftState) -> Ready | None:
         install=state.install,
         hard_state=hard_state,
         entries=log.between(entries_given, last_index) if entries_given < last_index else (),
+        recovered=state.recovered,
         messages_after_persist=messages_after_persist,
         committed=(
             log.between(committed_given, commit_index) if committed_given < commit_index else ()
@@ -68,6 +72,7 @@ def collect(state: RaftState) -> Ready | None:
     state.messages_now.clear()
     state.messages_after_persist.clear()
     state.install = None
+    state.recovered = False
     state.read_states.clear()
     state.snapshots_wanted.clear()
     state.trace.clear()

@@ -27,6 +27,7 @@ from raftzmq.raft.types import (
     NodeId,
     ProgressChanged,
     Role,
+    Standing,
 )
 
 # --- the leader's own log ---------------------------------------------------------------------
@@ -122,9 +123,9 @@ def handle_append_response(state: RaftState, message: AppendResponse) -> None:
     progress = state.progress.get(message.sender)
     if progress is None or message.match_index > state.log.last_index:
         return
-    progress.contact_tick = state.now
+    _heard(state, progress, message.binding)
     if message.accepted:
-        _accepted(state, message.sender, progress, message.match_index)
+        _accepted(state, message, progress)
     elif progress.flow is not Flow.SNAPSHOT:
         _rejected(state, message, progress)
 
@@ -134,16 +135,20 @@ def handle_heartbeat_response(state: RaftState, message: HeartbeatResponse) -> N
     progress = state.progress.get(message.sender)
     if progress is None:
         return
-    progress.contact_tick = state.now
+    _heard(state, progress, message.binding)
     if progress.flow is Flow.PROBE:
         progress.paused = False
         state.replicate_due = True
-    elif progress.flow is Flow.REPLICATE and progress.match_index < state.log.last_index:
-        if progress.match_index == progress.heartbeat_match:
-            progress.nudge = True
-            state.replicate_due = True
-        progress.heartbeat_match = progress.match_index
-    reads.handle_heartbeat_response(state, message)
+    elif progress.flow is Flow.REPLICATE:
+        # Who binds itself by now may have acknowledged before it did.
+        match_index = progress.binding_index if message.binding else progress.match_index
+        if match_index < state.log.last_index:
+            if match_index == progress.heartbeat_match:
+                progress.nudge = True
+                state.replicate_due = True
+            progress.heartbeat_match = match_index
+    if message.binding:
+        reads.handle_heartbeat_response(state, message)
     transfer.advance(state, message.sender)
 
 
@@ -152,6 +157,27 @@ def lose_peer(state: RaftState, peer: NodeId) -> None:
     progress = state.progress.get(peer)
     if progress is not None:
         probe(state, peer, progress, progress.match_index + 1, paused=True)
+
+
+def restart_peer(state: RaftState, peer: NodeId) -> None:
+    """The peer was started anew, maybe with an empty disk: nothing is known of its log.
+
+    What was committed with its help stays committed; the rest it has to acknowledge again.
+    """
+    known = state.progress.get(peer)
+    if known is not None:
+        state.progress[peer] = Progress(
+            state.log.last_index + 1, known.contact_tick, known.binding_tick
+        )
+        state.replicate_due = True
+
+
+def propose_proof(state: RaftState, peer: NodeId, context: int) -> int:
+    """Append a no-op for a recovering peer, once per context; returns its index."""
+    progress = state.progress[peer]
+    if progress.proof is None or progress.proof[0] != context:
+        progress.proof = context, _append_own(state, EntryKind.NOOP, b"").index
+    return progress.proof[1]
 
 
 def probe(
@@ -239,8 +265,15 @@ def _send_append(state: RaftState, peer: NodeId, progress: Progress, bytes_max: 
     return True
 
 
-def _accepted(state: RaftState, peer: NodeId, progress: Progress, match_index: int) -> None:
-    is_news = progress.accepted(match_index)
+def _heard(state: RaftState, progress: Progress, binding: bool) -> None:
+    progress.contact_tick = state.now
+    if binding:
+        progress.binding_tick = state.now
+
+
+def _accepted(state: RaftState, message: AppendResponse, progress: Progress) -> None:
+    peer, match_index = message.sender, message.match_index
+    is_news = progress.accepted(match_index, binding=message.binding)
     if progress.flow is Flow.PROBE or (
         progress.flow is Flow.SNAPSHOT and progress.match_index >= state.log.base.index
     ):
@@ -271,7 +304,7 @@ def _count_commit(state: RaftState) -> None:
     An entry of an earlier term on a majority may still be overwritten; it is committed by
     the first entry of this term that is committed after it.
     """
-    match = {peer: progress.match_index for peer, progress in state.progress.items()}
+    match = {peer: progress.binding_index for peer, progress in state.progress.items()}
     match[state.node] = state.stable_index
     index = committed_index(state.configuration, match)
     if index > state.commit_index and state.log.term_at(index) == state.term:
@@ -309,11 +342,20 @@ def handle_heartbeat(state: RaftState, message: HeartbeatRequest) -> None:
     if state.role is Role.LEADER:
         return
     roles.hear_leader(state, message.sender)
-    commit.commit_to(state, message.commit_index)
+    if state.standing is Standing.MEMBER:
+        commit.commit_to(state, message.commit_index)
+    else:
+        # The leader may speak to what this node held before it lost its disk: beyond what was
+        # compared since, the log may lack the entry or hold another one.
+        commit.learn(state, message.commit_index)
     send(
         state,
         HeartbeatResponse(
-            sender=state.node, receiver=message.sender, term=state.term, round=message.round
+            sender=state.node,
+            receiver=message.sender,
+            term=state.term,
+            round=message.round,
+            binding=state.standing is Standing.MEMBER,
         ),
     )
 
@@ -331,6 +373,7 @@ def acknowledge(state: RaftState, leader: NodeId, match_index: int) -> None:
             rejected_index=0,
             hint_index=0,
             hint_term=0,
+            binding=state.standing is Standing.MEMBER,
         ),
     )
 
@@ -348,6 +391,7 @@ def refuse_append(state: RaftState, leader: NodeId) -> None:
             rejected_index=0,
             hint_index=0,
             hint_term=0,
+            binding=state.standing is Standing.MEMBER,
         ),
     )
 
@@ -374,6 +418,7 @@ def _reject(state: RaftState, message: AppendRequest) -> None:
             rejected_index=message.prev_index,
             hint_index=hint_index,
             hint_term=log.term_at(hint_index) or 0,
+            binding=state.standing is Standing.MEMBER,
         ),
     )
 

@@ -78,7 +78,7 @@ def become_leader(state: RaftState) -> None:
     state.heartbeat_elapsed = 0
     next_index = state.log.last_index + 1
     for peer in sorted(state.members - {state.node}):
-        state.progress[peer] = Progress(next_index, state.now)
+        state.progress[peer] = Progress(next_index, state.now, state.now)
     state.replicate_due = True
     _announce(state, "won the vote")
 

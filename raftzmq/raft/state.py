@@ -30,6 +30,7 @@ from raftzmq.raft.types import (
     ReadState,
     Role,
     Snapshot,
+    Standing,
 )
 
 _NOTHING = LogPosition(0, 0)
@@ -103,6 +104,14 @@ class RaftState:
     term: int
     voted_for: NodeId | None
     saved: HardState
+
+    standing: Standing = Standing.MEMBER
+    proof_context: int = 0
+    """Recovering: the context of the last ProofRequest; 0 before the first."""
+    proof: LogPosition | None = None
+    """Recovering: an entry that was proposed after this node began to recover."""
+    recovered: bool = False
+    """Recovering ended, and the host has yet to be told."""
 
     role: Role = Role.FOLLOWER
     leader: NodeId | None = None

@@ -68,7 +68,7 @@ def _most_up_to_date(state: RaftState, voters: frozenset[NodeId]) -> NodeId | No
     best_match = -1
     for peer in sorted(voters):
         progress = state.progress[peer]
-        live = state.now - progress.contact_tick < state.config.election_ticks
+        live = state.now - progress.binding_tick < state.config.election_ticks
         if live and progress.match_index > best_match:
             best, best_match = peer, progress.match_index
     return best

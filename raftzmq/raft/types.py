@@ -58,6 +58,20 @@ class Role(Enum):
     LEADER = "leader"
 
 
+class Standing(Enum):
+    """Whether this node may make promises: vote, campaign, acknowledge, confirm a leader.
+
+    A node that lost its disk, or got an older one back, has forgotten promises that others
+    still build on. See ``standing.py``.
+    """
+
+    MEMBER = "member"
+    UNKNOWN = "unknown"
+    """Just started: the peers have yet to say that it is the node they know."""
+    RECOVERING = "recovering"
+    """It has forgotten; until it is proven to hold all it may have promised."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Who votes. ``outgoing`` is empty outside of a joint change (thesis 4.3)."""
@@ -139,7 +153,17 @@ class TransferChanged:
     state: str
 
 
-Fact: TypeAlias = RoleChanged | VoteCast | LogTruncated | ProgressChanged | TransferChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingChanged:
+    """Fact: this node may, or may no longer, make promises."""
+
+    standing: Standing
+    why: str
+
+
+Fact: TypeAlias = (
+    RoleChanged | VoteCast | LogTruncated | ProgressChanged | TransferChanged | StandingChanged
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +176,8 @@ class Ready:
     2. ``install``: the host makes this staged snapshot its state and its log's base, durably.
     3. ``hard_state`` and ``entries`` become durable, in one transaction, with one fsync. The
        first entry's index truncates whatever the disk holds from there on.
+       ``recovered``: the durable mark that this node is recovering goes after them, before
+       any message can promise something again.
     4. ``messages_after_persist`` are sent only then: votes, vote requests and append
        acknowledgements promise what step 3 made true (thesis 3.8).
     5. ``committed`` entries are handed to the state machine, in order, each once.
@@ -167,6 +193,7 @@ class Ready:
     install: Snapshot | None = None
     hard_state: HardState | None = None
     entries: tuple[Entry, ...] = ()
+    recovered: bool = False
     messages_after_persist: tuple[Message, ...] = ()
     committed: tuple[Entry, ...] = ()
     read_states: tuple[ReadState, ...] = ()

@@ -49,6 +49,9 @@ def carry_out(raft: Raft, store: LogStore, send: Callable[[Sequence[Message]], N
         if ready.hard_state is not None or ready.entries:
             store.save(ready.hard_state, ready.entries)
             left.fsyncs += 1
+        if ready.recovered:
+            store.set_recovering(False)
+            left.fsyncs += 1
         if ready.messages_after_persist:
             send(ready.messages_after_persist)
         if ready.entries:

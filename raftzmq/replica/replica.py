@@ -6,23 +6,23 @@ fsync for all that came in meanwhile) and hands the committed entries to the sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from raftzmq.raft.messages import Message
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
+from raftzmq.replica.admission import Admission
 from raftzmq.replica.compaction import LogSize
 from raftzmq.replica.persist import Round, carry_out
 from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
-from raftzmq.wire.peer import Envelope, decode_peer, encode_peer
+from raftzmq.wire.greeting import Hello, Welcome
+from raftzmq.wire.peer import PeerMessage, decode_peer, encode_peer
 from raftzmq.wire.transfer import (
     SnapshotChunk,
     SnapshotDone,
     SnapshotOffer,
     SnapshotPull,
-    TransferMessage,
 )
 
 
@@ -32,10 +32,11 @@ class Replica:
     Args:
         raft: the core, as loaded from ``store``.
         store: the durable log; only this replica writes it.
-        envelope: cluster, own name and boot id, put on every message.
+        cluster: id of the cluster, put on every message.
         send: sends bytes to a peer; may drop, must not block.
         transfers: snapshots on their way in and out.
         applied_index: what state.db holds at start.
+        admission: knows which life of each peer speaks.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Replica:
         *,
         raft: Raft,
         store: LogStore,
-        envelope: Envelope,
+        cluster: str,
         send: Callable[[NodeId, bytes], object],
         transfers: Transfers,
         applied_index: int,
+        admission: Admission,
     ) -> None:
         self.raft = raft
         self.transfers = transfers
@@ -55,14 +57,15 @@ class Replica:
         self.fsyncs = 0
         self.dropped: dict[str, int] = {}
         self._store = store
-        self._envelope = envelope
+        self._cluster = cluster
         self._send = send
-        self._boots: dict[NodeId, int] = {}
+        self._admission = admission
 
     def tick(self) -> None:
         """One unit of time passed."""
         self.raft.tick()
-        self._send_transfers(self.transfers.tick(self.raft))
+        self._send_all(self._admission.tick())
+        self._send_all(self.transfers.tick(self.raft))
 
     def receive(self, data: bytes) -> None:
         """Take one message of a peer; what does not belong here is dropped and counted."""
@@ -70,20 +73,25 @@ class Replica:
             envelope, message = decode_peer(data)
         except DecodeError:
             return self._drop("malformed")
-        if envelope.cluster != self._envelope.cluster:
+        if envelope.cluster != self._cluster:
             return self._drop("foreign cluster")
         if message.receiver != self.raft.node:
             return self._drop("wrong receiver")
         if envelope.sender not in self.raft.configuration.members():
             return self._drop("unknown sender")
-        if envelope.boot < self._boots.get(envelope.sender, 0):
-            return self._drop("earlier boot of the sender")
-        self._boots[envelope.sender] = envelope.boot
-        if isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
-            self._send_transfers(self.transfers.receive(message, self.raft))
+        if isinstance(message, Hello | Welcome):
+            self._send_all(self._admission.receive(message, envelope))
+        elif (objection := self._admission.objection(envelope)) is not None:
+            self._drop(objection)
+        elif isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
+            self._send_all(self.transfers.receive(message, self.raft))
         else:
             self.raft.step(message)
         return None
+
+    def connected(self, peer: NodeId) -> None:
+        """The connection to ``peer`` came up."""
+        self._send_all(self._admission.connected(peer))
 
     def flush(self) -> Round:
         """Carry out what Raft decided since the last flush: persist, send, commit.
@@ -91,12 +99,12 @@ class Replica:
         Raises:
             StorageFailed: the log could not be made durable; the process must stop.
         """
-        left = carry_out(self.raft, self._store, self._send_messages)
+        left = carry_out(self.raft, self._store, self._send_all)
         self.fsyncs += left.fsyncs
         if left.committed:
             self.log_size.committed(left.committed)
         for peer in left.snapshots_wanted:
-            self._send_transfers(self.transfers.wanted(peer, self.raft))
+            self._send_all(self.transfers.wanted(peer, self.raft))
         return left
 
     def installed(self, snapshot: Snapshot, sender: NodeId, term: int, why: str | None) -> None:
@@ -104,11 +112,11 @@ class Replica:
         if why is None:
             self.applied_index = max(self.applied_index, snapshot.index)
             self.raft.install_snapshot(snapshot, sender, term)
-        self._send_transfers(self.transfers.installed(self.raft, sender, ok=why is None))
+        self._send_all(self.transfers.installed(self.raft, sender, ok=why is None))
 
     def snapshot_taken(self, source: Source) -> None:
         """The host finished a snapshot file that a peer waits for."""
-        self._send_transfers(self.transfers.taken(source, self.raft))
+        self._send_all(self.transfers.taken(source, self.raft))
 
     def compact(self, durable_index: int, keep_bytes: int) -> None:
         """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``."""
@@ -125,6 +133,11 @@ class Replica:
         """Whether this node takes itself for the leader of its term."""
         return self.raft.role is Role.LEADER
 
+    @property
+    def boot(self) -> int:
+        """Boot id under which the peers know this node."""
+        return self._admission.boot
+
     def close(self) -> None:
         """Close the log."""
         self._store.close()
@@ -132,13 +145,7 @@ class Replica:
     def _drop(self, cause: str) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
 
-    def _send_messages(self, messages: Sequence[Message]) -> None:
+    def _send_all(self, messages: Iterable[PeerMessage]) -> None:
         for message in messages:
-            self._send(message.receiver, self._encode(message))
-
-    def _send_transfers(self, messages: Iterable[TransferMessage]) -> None:
-        for message in messages:
-            self._send(message.receiver, self._encode(message))
-
-    def _encode(self, message: Message | TransferMessage) -> bytes:
-        return encode_peer(message, self._envelope.cluster, self._envelope.boot)
+            frame = encode_peer(message, self._cluster, self._admission.boot)
+            self._send(message.receiver, frame)

@@ -12,7 +12,7 @@ from raftzmq.storage.contract import EMPTY_BASE
 from raftzmq.storage.models import FORMAT_VERSION
 
 _ENTRY_HEAD: Final = struct.Struct("<QQBQ")
-_STATE_BODY: Final = struct.Struct("<QQQQQQQ")
+_STATE_BODY: Final = struct.Struct("<QQQQQQQB")
 
 
 class StateValues(NamedTuple):
@@ -23,6 +23,7 @@ class StateValues(NamedTuple):
     base: LogPosition
     base_checksum: int
     last_index: int
+    recovering: bool
 
     def checksum(self) -> int:
         """CRC-32 over every column of the row."""
@@ -34,6 +35,7 @@ class StateValues(NamedTuple):
             self.base.term,
             self.base_checksum,
             self.last_index,
+            self.recovering,
         )
         vote = self.hard_state.voted_for
         # A leading byte keeps "no vote" and a vote for an empty name apart.
@@ -72,4 +74,9 @@ def chained_rows(
 
 def empty_state() -> StateValues:
     """The state row of a log that was never written to."""
-    return StateValues(0, HardState(), EMPTY_BASE, base_checksum(EMPTY_BASE), 0)
+    return StateValues(0, HardState(), EMPTY_BASE, base_checksum(EMPTY_BASE), 0, False)
+
+
+def identity_checksum(name: str, incarnation: str, boot: str) -> int:
+    """CRC-32 over the columns of a peer's row; no name holds a line end."""
+    return zlib.crc32("\n".join((name, incarnation, boot)).encode())

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from raftzmq.invariants import check
-from raftzmq.raft.types import Entry, HardState, LogPosition
+from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
 
 EMPTY_BASE = LogPosition(index=0, term=0)
 """The base of a log from which nothing was compacted."""
+
+
+class Identity(NamedTuple):
+    """Which life of a node one has met.
+
+    Attributes:
+        incarnation: 64 random bits of its data folder; a wiped folder has others.
+        boot: boot id of its latest start known; the upper 32 bits count the starts.
+    """
+
+    incarnation: int
+    boot: int
 
 
 class StoredLog(NamedTuple):
@@ -19,12 +31,16 @@ class StoredLog(NamedTuple):
         hard_state: term and vote.
         base: the position just before the first entry; (0, 0) when nothing was compacted.
         entries: from ``base.index + 1`` on, contiguous, terms never decreasing.
+        recovering: this node has forgotten promises and is not done with earning them again.
+        identities: (name, identity) of each peer that was met, in order of the names.
         notes: what an operator should know and what stopped nothing, one sentence each.
     """
 
     hard_state: HardState
     base: LogPosition
     entries: list[Entry]
+    recovering: bool = False
+    identities: tuple[tuple[NodeId, Identity], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -72,6 +88,20 @@ class LogStore(Protocol):
         Raises:
             StorageFailed: as in ``save``.
             InvariantBroken: ``base`` lies before the current base.
+        """
+
+    def set_recovering(self, recovering: bool) -> None:
+        """Remember whether this node is recovering; it is not, in a new store.
+
+        Raises:
+            StorageFailed: as in ``save``.
+        """
+
+    def remember(self, peer: NodeId, identity: Identity) -> None:
+        """Remember which life of a peer was met last, in place of what was known.
+
+        Raises:
+            StorageFailed: as in ``save``.
         """
 
     def close(self) -> None:

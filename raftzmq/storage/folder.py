@@ -63,6 +63,18 @@ class DataFolder:
             raise StorageFailed(f"data folder {path}: {error}") from error
         return cls(path=path, incarnation=incarnation, boot_id=boot_id, _lock=lock)
 
+    def raise_boot_id(self, known: int) -> int:
+        """Take a boot id with more starts than ``known`` has: a later life of this folder was seen.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        try:
+            self.boot_id = _write_boots(self.path / BOOTS_NAME, (known >> 32) + 1)
+        except OSError as error:
+            raise StorageFailed(f"data folder {self.path}: {error}") from error
+        return self.boot_id
+
     def free_bytes(self) -> int:
         """Bytes that this process may still write to the file system of the folder."""
         facts = os.statvfs(self.path)
@@ -162,6 +174,10 @@ def _next_boot(path: Path) -> int:
             f"{file} does not hold a number; write one into it that is larger than the number"
             " of starts so far"
         ) from None
-    boots = min(boots + 1, _BOOTS_MAX)
+    return _write_boots(file, boots + 1)
+
+
+def _write_boots(file: Path, boots: int) -> int:
+    boots = min(boots, _BOOTS_MAX)
     replace_file(file, f"{boots}\n".encode())
     return boots << 32 | int.from_bytes(os.urandom(4), "little")

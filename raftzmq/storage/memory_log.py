@@ -6,8 +6,14 @@ from collections.abc import Sequence
 
 from raftzmq.errors import StorageFailed
 from raftzmq.invariants import check
-from raftzmq.raft.types import Entry, HardState, LogPosition
-from raftzmq.storage.contract import EMPTY_BASE, StoredLog, check_append, check_hard_state
+from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
+from raftzmq.storage.contract import (
+    EMPTY_BASE,
+    Identity,
+    StoredLog,
+    check_append,
+    check_hard_state,
+)
 
 
 class MemoryLogStore:
@@ -21,6 +27,8 @@ class MemoryLogStore:
         self._hard_state = HardState()
         self._base = EMPTY_BASE
         self._entries: list[Entry] = []
+        self._recovering = False
+        self._identities: dict[NodeId, Identity] = {}
         self._failure_ahead: str | None = None
         self._failure: str | None = None
         self._open = True
@@ -33,7 +41,13 @@ class MemoryLogStore:
         """See ``LogStore.load``. Opens a closed or dead store again, like a restart."""
         self._failure = None
         self._open = True
-        return StoredLog(self._hard_state, self._base, list(self._entries))
+        return StoredLog(
+            self._hard_state,
+            self._base,
+            list(self._entries),
+            self._recovering,
+            tuple(sorted(self._identities.items())),
+        )
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """See ``LogStore.save``."""
@@ -71,6 +85,16 @@ class MemoryLogStore:
         check(base.index >= self._base.index, "the base never moves back", old=self._base, new=base)
         self._entries.clear()
         self._base = base
+
+    def set_recovering(self, recovering: bool) -> None:
+        """See ``LogStore.set_recovering``."""
+        self._may_write()
+        self._recovering = recovering
+
+    def remember(self, peer: NodeId, identity: Identity) -> None:
+        """See ``LogStore.remember``."""
+        self._may_write()
+        self._identities[peer] = identity
 
     def close(self) -> None:
         """See ``LogStore.close``."""

@@ -20,11 +20,13 @@ class RaftModels(NamedTuple):
 
     Attributes:
         entry: one row per log entry: index, term, kind, data, checksum.
-        state: the one row with everything that is not an entry.
+        state: the one row with what changes at a save beside the entries.
+        peer: one row per peer that was met.
     """
 
     entry: Any
     state: Any
+    peer: Any
 
 
 def raft_models(database: APSWDatabase) -> RaftModels:
@@ -56,6 +58,7 @@ def raft_models(database: APSWDatabase) -> RaftModels:
         base_term = IntegerField()
         base_checksum = IntegerField()
         last_index = IntegerField()
+        recovering = IntegerField()
         checksum = IntegerField()
 
         class Meta:
@@ -63,6 +66,19 @@ def raft_models(database: APSWDatabase) -> RaftModels:
 
             table_name = "state"
 
-    for model in (EntryRow, StateRow):
+    class PeerRow(Model):
+        """Which life of a peer was met last; its numbers are 64 bits without sign, so hex."""
+
+        name = TextField(primary_key=True)
+        incarnation = TextField()
+        boot = TextField()
+        checksum = IntegerField()
+
+        class Meta:
+            """Where the rows are."""
+
+            table_name = "peer"
+
+    for model in (EntryRow, StateRow, PeerRow):
         model.bind(database)
-    return RaftModels(EntryRow, StateRow)
+    return RaftModels(EntryRow, StateRow, PeerRow)

@@ -23,15 +23,22 @@ from playhouse.apsw_ext import APSWDatabase
 
 from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.invariants import check
-from raftzmq.raft.types import Entry, HardState, LogPosition
+from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
 from raftzmq.storage.checksums import (
     StateValues,
     Tail,
     base_checksum,
     chained_rows,
     empty_state,
+    identity_checksum,
 )
-from raftzmq.storage.contract import EMPTY_BASE, StoredLog, check_append, check_hard_state
+from raftzmq.storage.contract import (
+    EMPTY_BASE,
+    Identity,
+    StoredLog,
+    check_append,
+    check_hard_state,
+)
 from raftzmq.storage.durable_file import sync_folder
 from raftzmq.storage.mark import SequenceMark
 from raftzmq.storage.models import FORMAT_VERSION, RaftModels, raft_models
@@ -39,6 +46,7 @@ from raftzmq.storage.verified_read import (
     compare_with_mark,
     damaged,
     read_entries,
+    read_identities,
     read_state,
 )
 
@@ -59,8 +67,9 @@ _INSERT = "INSERT INTO entry (idx, term, kind, data, checksum) VALUES (?, ?, ?, 
 _ENTRY_AT = "SELECT term, checksum FROM entry WHERE idx = ?"
 _WRITE_STATE = (
     "UPDATE state SET commit_sequence = ?, term = ?, voted_for = ?, base_index = ?,"
-    " base_term = ?, base_checksum = ?, last_index = ?, checksum = ? WHERE id = 1"
+    " base_term = ?, base_checksum = ?, last_index = ?, recovering = ?, checksum = ? WHERE id = 1"
 )
+_REMEMBER = "INSERT OR REPLACE INTO peer (name, incarnation, boot, checksum) VALUES (?, ?, ?, ?)"
 
 
 class SqliteLogStore:
@@ -116,6 +125,7 @@ class SqliteLogStore:
             entries, tail = (
                 ([], self._tail) if created else read_entries(self._models, state, self._path)
             )
+            identities = () if created else read_identities(self._models, self._path)
             self._begin_writing(state, tail, created)
         except StorageDamaged:
             self._abandon()
@@ -126,7 +136,7 @@ class SqliteLogStore:
                 raise damaged(self._path, str(error)) from error
             raise StorageFailed(f"{self._path}: cannot be opened or read: {error}") from error
         notes = (reading.note,) if reading.note and not created else ()
-        return StoredLog(state.hard_state, state.base, entries, notes)
+        return StoredLog(state.hard_state, state.base, entries, state.recovering, identities, notes)
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """See ``LogStore.save``."""
@@ -199,6 +209,26 @@ class SqliteLogStore:
         except (apsw.Error, OSError) as error:
             raise self._died("reset", error) from error
 
+    def set_recovering(self, recovering: bool) -> None:
+        """See ``LogStore.set_recovering``."""
+        self._may_write()
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            self._commit(self._state._replace(recovering=recovering), self._tail)
+        except (apsw.Error, OSError) as error:
+            raise self._died("save", error) from error
+
+    def remember(self, peer: NodeId, identity: Identity) -> None:
+        """See ``LogStore.remember``."""
+        self._may_write()
+        words = peer, f"{identity.incarnation:x}", f"{identity.boot:x}"
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            self._execute(_REMEMBER, (*words, identity_checksum(*words)))
+            self._commit(self._state, self._tail)
+        except (apsw.Error, OSError) as error:
+            raise self._died("save", error) from error
+
     def close(self) -> None:
         """See ``LogStore.close``. A dead store is left as it is, without a checkpoint."""
         connection, self._connection = self._connection, None
@@ -238,7 +268,7 @@ class SqliteLogStore:
         connection.set_wal_hook(self._note_wal_pages)
         if created:
             with self._database.atomic():
-                self._database.create_tables([self._models.entry, self._models.state])
+                self._database.create_tables(list(self._models))
                 self._models.state.create(
                     id=1,
                     version=FORMAT_VERSION,
@@ -249,6 +279,7 @@ class SqliteLogStore:
                     base_term=0,
                     base_checksum=state.base_checksum,
                     last_index=0,
+                    recovering=False,
                     checksum=state.checksum(),
                 )
             sync_folder(self._path.parent)
@@ -304,6 +335,7 @@ class SqliteLogStore:
                 state.base.term,
                 state.base_checksum,
                 state.last_index,
+                state.recovering,
                 state.checksum(),
             ),
         )

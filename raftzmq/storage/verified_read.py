@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from raftzmq.errors import StorageDamaged
-from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition
-from raftzmq.storage.checksums import StateValues, Tail, entry_checksum
+from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition, NodeId
+from raftzmq.storage.checksums import StateValues, Tail, entry_checksum, identity_checksum
+from raftzmq.storage.contract import Identity
 from raftzmq.storage.models import FORMAT_VERSION, RaftModels
 
 REMEDY: Final = (
@@ -39,6 +40,7 @@ def read_state(models: RaftModels, path: Path) -> StateValues:
             LogPosition(row["base_index"], row["base_term"]),
             row["base_checksum"],
             row["last_index"],
+            row["recovering"] != 0,
         )
         whole = state.checksum() == row["checksum"]
     except (TypeError, AttributeError, struct.error):
@@ -46,6 +48,21 @@ def read_state(models: RaftModels, path: Path) -> StateValues:
     if not whole:
         raise damaged(path, "the checksum of the state row (term, vote, end of log) is wrong")
     return state
+
+
+def read_identities(models: RaftModels, path: Path) -> tuple[tuple[NodeId, Identity], ...]:
+    """Return which life of each peer was met; StorageDamaged when a row is not whole."""
+    rows = models.peer.select().order_by(models.peer.name).tuples()
+    found = []
+    for name, incarnation, boot, checksum in rows:
+        try:
+            whole = identity_checksum(name, incarnation, boot) == checksum
+            found.append((name, Identity(int(incarnation, 16), int(boot, 16))))
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise damaged(path, f"the checksum of the row about peer {name} is wrong")
+    return tuple(found)
 
 
 def compare_with_mark(state: StateValues, marked: int | None, *, created: bool, path: Path) -> None:

@@ -7,7 +7,8 @@ data of each in turn; the index follows from ``prev_index``. A tuple of node nam
 one byte string, itself a msgpack array.
 
 ``boot`` is drawn anew at each start of the sender: ZeroMQ may deliver what an earlier life of a
-peer sent, and only the receiver can tell (DESIGN 7).
+peer sent, and only the receiver can tell (DESIGN 7). A node introduces itself with it: see
+``wire/greeting.py``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from raftzmq.invariants import check
 from raftzmq.raft.messages import MESSAGE_TABLE, AppendRequest, Message
 from raftzmq.raft.types import Entry, EntryKind, NodeId
 from raftzmq.wire.codec import DecodeError, pack, unpack_array
+from raftzmq.wire.greeting import GREETING_CODES, GreetingMessage
 from raftzmq.wire.transfer import TRANSFER_CODES, TransferMessage
 from raftzmq.wire.version import PEER_PREFIX, check_peer_prefix
 
-PeerMessage: TypeAlias = Message | TransferMessage
+PeerMessage: TypeAlias = Message | TransferMessage | GreetingMessage
 
 
 class Envelope(NamedTuple):
@@ -63,7 +65,9 @@ _WIRE_TYPES: Final[dict[str, type]] = {
     "bytes": bytes,
     "tuple[NodeId, ...]": bytes,
 }
-_U64_NAMES: Final = frozenset({"context", "round", "transfer"})
+_U64_NAMES: Final = frozenset(
+    {"context", "round", "transfer", "incarnation", "answers_boot", "known_boot"}
+)
 """Numbers that only their sender interprets; they may use all 64 bits."""
 _I63_MAX: Final = (1 << 63) - 1
 """SQLite, where terms and indexes are stored, has signed integers."""
@@ -105,6 +109,7 @@ def _layout(code: int, cls: type[PeerMessage]) -> _Layout:
 _BY_CLASS: Final[dict[type[PeerMessage], _Layout]] = {
     **{cls: _layout(rule.code, cls) for cls, rule in MESSAGE_TABLE.items()},
     **{cls: _layout(code, cls) for cls, code in TRANSFER_CODES.items()},
+    **{cls: _layout(code, cls) for cls, code in GREETING_CODES.items()},
 }
 _BY_CODE: Final = {layout.code: layout for layout in _BY_CLASS.values()}
 check(len(_BY_CODE) == len(_BY_CLASS), "each code names one class of peer message")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from raftzmq.raft.describe import describe_lines, describe_message
 from raftzmq.raft.messages import Message
@@ -24,6 +25,7 @@ from raftzmq.raft.types import (
     Ready,
     Role,
     Snapshot,
+    Standing,
 )
 
 
@@ -36,6 +38,18 @@ class Disk:
     entries: list[Entry] = field(default_factory=list)
     applied: list[Entry] = field(default_factory=list)
     """The state machine as of its last checkpoint: all it has applied, from index 1 on."""
+    recovering: bool = False
+    """The mark of a node that has forgotten promises; a host starts such a node RECOVERING."""
+    lives: dict[NodeId, int] = field(default_factory=dict)
+    """The latest life of each peer that was heard from."""
+
+    def copy(self) -> Disk:
+        return replace(
+            self,
+            entries=list(self.entries),
+            applied=list(self.applied),
+            lives=dict(self.lives),
+        )
 
     def save(self, hard_state: HardState | None, entries: tuple[Entry, ...]) -> None:
         """One transaction; the first entry's index truncates the rest."""
@@ -86,6 +100,21 @@ class SnapshotDone:
 Parcel = Message | SnapshotTransfer | SnapshotDone
 
 
+class Posted(NamedTuple):
+    """A parcel on its way, and which life of its sender sent it; a host has the boot id."""
+
+    parcel: Parcel
+    life: int
+
+    @property
+    def sender(self) -> NodeId:
+        return self.parcel.sender
+
+    @property
+    def receiver(self) -> NodeId:
+        return self.parcel.receiver
+
+
 def describe_parcel(parcel: Parcel) -> str:
     match parcel:
         case SnapshotTransfer():
@@ -99,11 +128,15 @@ def describe_parcel(parcel: Parcel) -> str:
 
 
 class FixedRandom(random.Random):
-    """No chance at all: node number ``offset`` waits ``offset`` ticks more than the least."""
+    """No chance at all: node number ``offset`` waits ``offset`` ticks more than the least.
+
+    Bits are drawn as 0, 2, 4, …, so that what must be unique is.
+    """
 
     def __init__(self, offset: int) -> None:
         super().__init__(0)
         self.offset = offset
+        self.drawn = -2
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         return self.offset % start
@@ -112,7 +145,8 @@ class FixedRandom(random.Random):
         return a + self.offset % (b - a + 1)
 
     def getrandbits(self, k: int, /) -> int:
-        return 0
+        self.drawn += 2
+        return self.drawn
 
 
 class Node:
@@ -122,6 +156,13 @@ class Node:
         self.config = config
         self.rng = rng
         self.disk = Disk()
+        self.copy: Disk | None = None
+        """An earlier copy of the disk, as of a backup."""
+        self.lost_disks: list[Disk] = []
+        """What this node once held, and may have acknowledged, but does not know any more."""
+        self.has_forgotten = False
+        """What the peers know of this node, whether it knows it itself yet or not."""
+        self.life = 0
         self.raft: Raft | None = None
         self.applied: list[Entry] = []
         self.staged: dict[LogPosition, tuple[Entry, ...]] = {}
@@ -141,7 +182,10 @@ class Node:
         log = self.live._state.log
         return list(log.between(log.base.index, log.last_index))
 
-    def start(self) -> None:
+    def start(self, standing: Standing | None = None) -> None:
+        if standing is None or self.disk.recovering:
+            standing = Standing.RECOVERING if self.disk.recovering else Standing.MEMBER
+        self.life += 1
         self.applied = list(self.disk.applied)
         self.staged.clear()
         self.raft = Raft(
@@ -151,6 +195,7 @@ class Node:
             entries=list(self.disk.entries),
             applied_index=len(self.applied),
             rng=self.rng,
+            standing=standing,
         )
 
     def stop(self) -> None:
@@ -181,10 +226,14 @@ class Cluster:
             name: Node(RaftConfig(node=name, configuration=configuration, **settings), make(name))
             for name in names
         }
-        self.network: list[Parcel] = []
+        self.network: list[Posted] = []
         self.cuts: set[tuple[NodeId, NodeId]] = set()
         self.watch = watch
+        self.forgot: Callable[[NodeId], None] | None = None
+        """Called when a node lost its disk, for whoever keeps account of what disks hold."""
         self.say: Callable[[str], None] = lambda line: None
+        self.delivered = False
+        """Whether the latest parcel reached its node."""
         self._contexts = 0
 
     def start_all(self) -> None:
@@ -224,10 +273,62 @@ class Cluster:
         node.stop()
         self._watch(node)
 
-    def restart(self, name: NodeId) -> None:
+    def restart(self, name: NodeId, standing: Standing | None = None) -> None:
+        """Start a node; by default RECOVERING when its disk says so, else MEMBER."""
         node = self.nodes[name]
-        node.start()
+        node.start(standing)
         self._watch(node)
+
+    def wipe(self, name: NodeId, *, mark: bool = True) -> None:
+        """Crash, and lose the whole disk. ``mark``: the next start knows that."""
+        self._lose_disk(name, Disk(), mark)
+
+    def save_copy(self, name: NodeId) -> None:
+        """Remember the disk as it is now, for ``roll_back``."""
+        self.nodes[name].copy = self.nodes[name].disk.copy()
+
+    def roll_back(self, name: NodeId, *, mark: bool = True) -> None:
+        """Crash, and come back with the disk of ``save_copy``."""
+        copy = self.nodes[name].copy
+        assert copy is not None, f"nothing of {name} was saved"
+        self._lose_disk(name, copy.copy(), mark)
+
+    def welcome(self, name: NodeId) -> None:
+        """An UNKNOWN node hears from its peers whether it is the one they know."""
+        node = self.nodes[name]
+        if node.has_forgotten:
+            node.disk.recovering = True
+            node.live.recover("peers know more of it")
+        else:
+            node.live.admit("peers know it")
+        self._watch(node)
+
+    def meet(self, name: NodeId, peer: NodeId) -> None:
+        """``name`` learns which life ``peer`` is in now, before any message of that life."""
+        self._hear_life(self.nodes[name], peer, self.nodes[peer].life)
+        self._watch(self.nodes[name])
+
+    def _lose_disk(self, name: NodeId, disk: Disk, mark: bool) -> None:
+        self.crash(name)
+        node = self.nodes[name]
+        node.lost_disks.append(node.disk)
+        node.has_forgotten = True
+        node.disk = disk
+        node.disk.recovering = mark
+        if self.forgot is not None:
+            self.forgot(name)
+        self._watch(node)
+
+    def _hear_life(self, node: Node, peer: NodeId, life: int) -> bool:
+        """Tell a node of a peer's new life. False: of an earlier one, to be dropped."""
+        known = node.disk.lives.get(peer)
+        if known is not None and life < known:
+            return False
+        if life != known:
+            node.disk.lives[peer] = life
+            if known is not None:
+                node.live.peer_restarted(peer)
+        return True
 
     def compact(self, name: NodeId, index: int) -> LogPosition:
         """Checkpoint the state machine, then forget the log up to ``index``."""
@@ -239,11 +340,16 @@ class Cluster:
 
     def deliver(self, place: int = 0, *, keep: bool = False) -> Parcel:
         """Deliver one message; ``keep`` leaves a copy on its way (a duplicate)."""
-        parcel = self.network[place] if keep else self.network.pop(place)
+        parcel, life = self.network[place] if keep else self.network.pop(place)
         node = self.nodes[parcel.receiver]
+        self.delivered = False
         if node.raft is None or (parcel.sender, parcel.receiver) in self.cuts:
             self._lost(parcel)
             return parcel
+        if not self._hear_life(node, parcel.sender, life):
+            self._lost(parcel)
+            return parcel
+        self.delivered = True
         match parcel:
             case SnapshotTransfer():
                 self._receive_snapshot(node, parcel)
@@ -256,7 +362,7 @@ class Cluster:
 
     def drop(self, place: int = 0) -> Parcel:
         """Lose one message."""
-        parcel = self.network.pop(place)
+        parcel = self.network.pop(place).parcel
         self._lost(parcel)
         return parcel
 
@@ -294,21 +400,21 @@ class Cluster:
                     busy |= self.flush(name)
             # Those sent up to here; answers come in the next round.
             batch = [p for p in self.network if p.receiver in among and p.sender in among]
-            for parcel in batch:
-                place = next(i for i, other in enumerate(self.network) if other is parcel)
-                delivered = self.deliver(place)
-                cut = (parcel.sender, parcel.receiver) in self.cuts
-                lost = cut or self.nodes[parcel.receiver].raft is None
-                self.say(f"  {describe_parcel(delivered)}{'  LOST' if lost else ''}")
+            for posted in batch:
+                place = next(i for i, other in enumerate(self.network) if other is posted)
+                self.say_delivered(self.deliver(place))
                 busy = True
             if not busy:
                 return
         raise AssertionError("the cluster does not come to rest")
 
+    def say_delivered(self, parcel: Parcel) -> None:
+        self.say(f"  {describe_parcel(parcel)}{'' if self.delivered else '  LOST'}")
+
     def _effects(self, node: Node, ready: Ready) -> Iterator[None]:
         """The duties of a Ready in their order; a crash may come at each yield."""
         for message in ready.messages_now:
-            self.network.append(message)
+            self._post(message)
             yield
         if ready.install is not None:
             place = LogPosition(ready.install.index, ready.install.term)
@@ -319,8 +425,11 @@ class Cluster:
         if ready.hard_state is not None or ready.entries:
             node.disk.save(ready.hard_state, ready.entries)
             yield
+        if ready.recovered:
+            node.disk.recovering = node.has_forgotten = False
+            yield
         for message in ready.messages_after_persist:
-            self.network.append(message)
+            self._post(message)
             yield
         if ready.entries:
             last = ready.entries[-1]
@@ -339,13 +448,16 @@ class Cluster:
         last = node.applied[-1]
         snapshot = Snapshot(index=last.index, term=last.term, configuration=node.live.configuration)
         term = node.live.term
-        self.network.append(SnapshotTransfer(node.name, peer, term, snapshot, tuple(node.applied)))
+        self._post(SnapshotTransfer(node.name, peer, term, snapshot, tuple(node.applied)))
 
     def _receive_snapshot(self, node: Node, parcel: SnapshotTransfer) -> None:
         place = LogPosition(parcel.snapshot.index, parcel.snapshot.term)
         node.staged[place] = parcel.state
         installed = node.live.install_snapshot(parcel.snapshot, parcel.sender, parcel.term)
-        self.network.append(SnapshotDone(parcel.receiver, parcel.sender, installed))
+        self._post(SnapshotDone(parcel.receiver, parcel.sender, installed))
+
+    def _post(self, parcel: Parcel) -> None:
+        self.network.append(Posted(parcel, self.nodes[parcel.sender].life))
 
     def _lost(self, parcel: Parcel) -> None:
         """A host that waits for a snapshot transfer to end notices that it does not."""

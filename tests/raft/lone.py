@@ -13,6 +13,8 @@ from raftzmq.raft.messages import (
     Message,
     PreVoteRequest,
     PreVoteResponse,
+    ProofRequest,
+    ProofResponse,
     ReadIndexRequest,
     VoteRequest,
     VoteResponse,
@@ -29,6 +31,7 @@ from raftzmq.raft.types import (
     ReadState,
     Ready,
     Role,
+    Standing,
 )
 
 ELECTION_TICKS = 10
@@ -53,6 +56,7 @@ class Lone:
         configuration: Configuration = THREE,
         base: LogPosition | None = None,
         applied: int = 0,
+        standing: Standing = Standing.MEMBER,
         seed: int = 0,
         **settings: int,
     ) -> None:
@@ -65,6 +69,7 @@ class Lone:
             entries=entries(terms, after=base.index),
             applied_index=applied,
             rng=random.Random(seed),
+            standing=standing,
         )
         self.reads: list[ReadState] = []
         self.applied: list[int] = []
@@ -138,7 +143,7 @@ def append(
     )
 
 
-def appended(sender: NodeId, term: int, match: int) -> AppendResponse:
+def appended(sender: NodeId, term: int, match: int, *, binding: bool = True) -> AppendResponse:
     return AppendResponse(
         sender=sender,
         receiver="n1",
@@ -148,6 +153,7 @@ def appended(sender: NodeId, term: int, match: int) -> AppendResponse:
         rejected_index=0,
         hint_index=0,
         hint_term=0,
+        binding=binding,
     )
 
 
@@ -161,6 +167,7 @@ def rejected(sender: NodeId, term: int, at: int, hint: tuple[int, int]) -> Appen
         rejected_index=at,
         hint_index=hint[0],
         hint_term=hint[1],
+        binding=True,
     )
 
 
@@ -168,8 +175,8 @@ def heartbeat(sender: NodeId, term: int, commit: int = 0) -> HeartbeatRequest:
     return HeartbeatRequest(sender=sender, receiver="n1", term=term, commit_index=commit, round=0)
 
 
-def heard(sender: NodeId, term: int, round_: int = 0) -> HeartbeatResponse:
-    return HeartbeatResponse(sender=sender, receiver="n1", term=term, round=round_)
+def heard(sender: NodeId, term: int, round_: int = 0, *, binding: bool = True) -> HeartbeatResponse:
+    return HeartbeatResponse(sender=sender, receiver="n1", term=term, round=round_, binding=binding)
 
 
 def vote(
@@ -197,6 +204,14 @@ def voted(sender: NodeId, term: int, granted: bool) -> VoteResponse:
 
 def read_request(sender: NodeId, term: int, context: int) -> ReadIndexRequest:
     return ReadIndexRequest(sender=sender, receiver="n1", term=term, context=context)
+
+
+def proof_request(sender: NodeId, term: int, context: int) -> ProofRequest:
+    return ProofRequest(sender=sender, receiver="n1", term=term, context=context)
+
+
+def proof_is(sender: NodeId, term: int, context: int, index: int) -> ProofResponse:
+    return ProofResponse(sender=sender, receiver="n1", term=term, context=context, index=index)
 
 
 def verdicts(messages: list[Message]) -> list[bool]:

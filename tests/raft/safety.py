@@ -18,6 +18,7 @@ class Safety:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        cluster.forgot = self.forgot
         self.leaders: dict[int, NodeId] = {}
         self.entries: dict[tuple[int, int], tuple[int | None, Entry]] = {}
         self.committed: list[Entry] = []
@@ -35,6 +36,12 @@ class Safety:
     def read_began(self, name: NodeId, context: int) -> None:
         """Everything committed so far must be seen by this read, which begins at ``name``."""
         self.reads[context] = (name, len(self.committed))
+
+    def forgot(self, name: NodeId) -> None:
+        """The disk of ``name`` is not the one it was: term and votes may fall, this once."""
+        self.terms.pop(name, None)
+        for place in [place for place in self.votes if place[0] == name]:
+            del self.votes[place]
 
     def check(self, node: Node) -> None:
         """Check what the latest event changed at ``node``."""
@@ -113,11 +120,7 @@ class Safety:
     def _on_quorum(self, entry: Entry) -> None:
         configuration = next(iter(self.cluster.nodes.values())).config.configuration
         for half in (configuration.voters, configuration.outgoing):
-            holders = [
-                name
-                for name in half
-                if self.cluster.nodes[name].disk.holds(entry.index, entry.term)
-            ]
+            holders = [name for name in half if _may_have_promised(self.cluster.nodes[name], entry)]
             assert 2 * len(holders) > len(half) or not half, "committed means on a quorum's disks"
 
     def _leader(self, node: Node) -> None:
@@ -152,3 +155,12 @@ class Safety:
                 assert outcome.index >= floor, f"stale read: {outcome.index} < {floor}"
                 self.reads_done += 1
         self.seen_outcomes[node.name] = len(node.outcomes)
+
+
+def _may_have_promised(node: Node, entry: Entry) -> bool:
+    """Whether the node made the entry durable while its acknowledgement counted.
+
+    One that it gave before it lost its disk counts, even if it arrives only now.
+    """
+    disks = node.lost_disks if node.disk.recovering else [*node.lost_disks, node.disk]
+    return any(disk.holds(entry.index, entry.term) for disk in disks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raftzmq.raft.describe import describe_entry
-from raftzmq.raft.types import Configuration, NodeId, Role
-from tests.raft.cluster import Cluster, Node, describe_parcel, with_log
+from raftzmq.raft.types import Configuration, NodeId, Role, Standing
+from tests.raft.cluster import Cluster, Node, Posted, describe_parcel, with_log
 from tests.raft.safety import Safety
 
 
@@ -67,12 +67,33 @@ class Script:
         )
 
     def do_start(self, words: list[str]) -> None:
-        for name in words or self.cluster.nodes:
-            self.cluster.restart(name)
+        standing = Standing.UNKNOWN if words[-1:] == ["unknown"] else None
+        names = words[:-1] if standing else words
+        for name in names or self.cluster.nodes:
+            self.cluster.restart(name, standing)
 
     def do_crash(self, words: list[str]) -> None:
         for name in words:
             self.cluster.crash(name)
+
+    def do_wipe(self, words: list[str]) -> None:
+        self.cluster.wipe(words[0], mark=words[1:] != ["unmarked"])
+
+    def do_save(self, words: list[str]) -> None:
+        for name in words:
+            self.cluster.save_copy(name)
+
+    def do_rollback(self, words: list[str]) -> None:
+        self.cluster.roll_back(words[0], mark=words[1:] != ["unmarked"])
+
+    def do_admit(self, words: list[str]) -> None:
+        self.cluster.nodes[words[0]].live.admit("peers know it")
+
+    def do_welcome(self, words: list[str]) -> None:
+        self.cluster.welcome(words[0])
+
+    def do_restarted(self, words: list[str]) -> None:
+        self.cluster.meet(*words)
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -121,14 +142,12 @@ class Script:
 
     def do_deliver(self, words: list[str]) -> None:
         for place in self._link(words):
-            parcel = self.cluster.deliver(place)
-            cut = (parcel.sender, parcel.receiver) in self.cluster.cuts
-            self._say(f"  {describe_parcel(parcel)}{'  LOST' if cut else ''}")
+            self.cluster.say_delivered(self.cluster.deliver(place))
 
     def do_duplicate(self, words: list[str]) -> None:
         count = len(self._places(words))
         for place in self._places(words)[:count]:
-            self._say(f"  {describe_parcel(self.cluster.deliver(place, keep=True))}")
+            self.cluster.say_delivered(self.cluster.deliver(place, keep=True))
 
     def do_drop(self, words: list[str]) -> None:
         for place in self._link(words):
@@ -136,13 +155,13 @@ class Script:
 
     def do_reverse(self, words: list[str]) -> None:
         places = self._places(words)
-        parcels = [self.cluster.network[place] for place in reversed(places)]
+        parcels: list[Posted] = [self.cluster.network[place] for place in reversed(places)]
         for place, parcel in zip(places, parcels, strict=True):
             self.cluster.network[place] = parcel
 
     def do_network(self, words: list[str]) -> None:
         for parcel in self.cluster.network:
-            self._say(f"  {describe_parcel(parcel)}")
+            self._say(f"  {describe_parcel(parcel.parcel)}")
 
     def do_cut(self, words: list[str]) -> None:
         for word in words:
@@ -239,8 +258,9 @@ def _status(node: Node) -> str:
         return f"{node.name}: down"
     raft = node.live
     last = raft.last_position
+    standing = "" if raft.standing is Standing.MEMBER else f" {raft.standing.value}"
     return (
         f"{node.name}: {raft.role.value} t{raft.term} vote={raft.voted_for or '-'} "
         f"leader={raft.leader or '-'} last={last.index}@{last.term} "
-        f"commit={raft.commit_index} applied={len(node.applied)}"
+        f"commit={raft.commit_index} applied={len(node.applied)}{standing}"
     )

@@ -21,6 +21,8 @@ from raftzmq.raft.types import (
     Role,
     RoleChanged,
     Snapshot,
+    Standing,
+    StandingChanged,
     TransferChanged,
     VoteCast,
 )
@@ -30,6 +32,8 @@ from tests.raft.lone import (
     heard,
     heartbeat,
     pre_vote,
+    proof_is,
+    proof_request,
     read_request,
     rejected,
     vote,
@@ -45,6 +49,10 @@ SHOWN = [
     (rejected("n2", 3, 7, (5, 1)), "n2>n1 t3 AppendRejected at=7 hint=5@1"),
     (heartbeat("n2", 3, 6), "n2>n1 t3 Heartbeat commit=6 round=0"),
     (heard("n2", 3, 4), "n2>n1 t3 HeartbeatOk round=4"),
+    (appended("n2", 3, 8, binding=False), "n2>n1 t3 Appended match=8 not-binding"),
+    (heard("n2", 3, 4, binding=False), "n2>n1 t3 HeartbeatOk round=4 not-binding"),
+    (proof_request("n2", 3, (9 << 32) + 5), "n2>n1 t3 Proof context=5"),
+    (proof_is("n2", 3, (9 << 32) + 5, 8), "n2>n1 t3 ProofIs context=5 index=8"),
     (read_request("n2", 3, (9 << 32) + 5), "n2>n1 t3 ReadIndex context=5"),
 ]
 
@@ -71,6 +79,7 @@ def test_every_fact() -> None:
         LogTruncated(index=4, term=1),
         ProgressChanged(peer="n2", flow="probe", match_index=3, next_index=4),
         TransferChanged(target="n2", state="began"),
+        StandingChanged(standing=Standing.RECOVERING, why="disk was lost"),
     ]
     assert {type(fact) for fact in facts} == set(get_args(Fact))
     assert [describe_fact(fact) for fact in facts] == [
@@ -79,6 +88,7 @@ def test_every_fact() -> None:
         "truncated from 4@1",
         "n2 probe match=3 next=4",
         "transfer to n2 began",
+        "standing recovering: disk was lost",
     ]
 
 
@@ -99,6 +109,7 @@ def test_a_ready_in_the_order_of_its_duties() -> None:
         install=snapshot,
         hard_state=HardState(3, "n1"),
         entries=(entry,),
+        recovered=True,
         messages_after_persist=(request,),
         committed=(entry,),
         read_states=(ReadState(5, 8), ReadState(6, None)),
@@ -107,7 +118,7 @@ def test_a_ready_in_the_order_of_its_duties() -> None:
     )
     assert describe_ready(ready) == (
         "now=(n1>n1 t3 Heartbeat commit=0 round=0) install=7@2 hard=t3,n1 entries=[8@3:x] "
-        "after=(n1>n2 t3 Vote last=7@2) committed=[8@3:x] reads=(5=8 6=refused) "
+        "recovered after=(n1>n2 t3 Vote last=7@2) committed=[8@3:x] reads=(5=8 6=refused) "
         "snapshots_wanted=(n3) trace=(truncated from 4@1)"
     )
     assert describe_ready(Ready()) == ""

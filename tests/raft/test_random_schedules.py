@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from raftzmq.raft.types import Configuration, NodeId, Role
+from raftzmq.raft.types import Configuration, NodeId, Role, Standing
 from tests.raft.cluster import Cluster, Node, voters
 from tests.raft.safety import Safety
 
@@ -28,12 +28,29 @@ class Coverage:
     crashes: int = 0
     snapshots: int = 0
     leaders: int = 0
+    wipes: int = 0
+    roll_backs: int = 0
+    recoveries: int = 0
 
 
 class Schedule:
-    """One seeded run."""
+    """One seeded run.
 
-    def __init__(self, configuration: Configuration, seed: int) -> None:
+    Args:
+        configuration: of all nodes.
+        seed: the only source of chance.
+        amnesiacs_max: how many nodes may have lost their disk, or got an older one back, and
+            not yet recovered, at a time. 0: disks are never lost.
+
+    Recovering needs a majority of nodes that have forgotten nothing, so with more amnesiacs than
+    a minority (1 of 3, 2 of 5) nobody recovers and nobody leads, ever: safe but dead. Nodes that
+    are down or cut off meanwhile need not be counted here, as they come back in the end, with all
+    that they promised. And what a majority once held is held by as many less the amnesiacs, so
+    at least by one node that counts. Several nodes may lose their disks one after the other.
+    """
+
+    def __init__(self, configuration: Configuration, seed: int, *, amnesiacs_max: int = 0) -> None:
+        self.amnesiacs_max = amnesiacs_max
         self.rng = random.Random(seed)
         self.cluster = Cluster(
             configuration,
@@ -48,6 +65,7 @@ class Schedule:
         )
         self.safety = Safety(self.cluster)
         self.coverage = Coverage()
+        self.forgetful: dict[NodeId, bool] = {}
         self.cluster.start_all()
         self.paused: set[NodeId] = set()
         self.loss = self.rng.choice((0.0, 0.02, 0.2))
@@ -59,6 +77,10 @@ class Schedule:
 
     def _check(self, node: Node) -> None:
         self.safety.check(node)
+        was, now = self.forgetful.get(node.name, False), node.has_forgotten
+        if was and not now:
+            self.coverage.recoveries += 1
+        self.forgetful[node.name] = now
 
     def _event(self) -> None:
         cluster, rng = self.cluster, self.rng
@@ -71,8 +93,13 @@ class Schedule:
             return
         if node.raft is None:
             if rng.random() < 0.1:
-                cluster.restart(name)
+                self._restart(node)
             self._deliver()
+            return
+        if node.live.standing is Standing.UNKNOWN and rng.random() < 0.05:
+            cluster.welcome(name)
+        if self.amnesiacs_max and rng.random() < 0.004:
+            self._forget(node)
             return
         what = rng.random()
         if what < 0.22:
@@ -106,6 +133,31 @@ class Schedule:
         if rng.random() < 0.6:
             crash_at = rng.randint(1, 6) if rng.random() < 0.004 else None
             self._flush(name, crash_at)
+
+    def _restart(self, node: Node) -> None:
+        """Mostly the peers first have to say who the node is, as with a real host."""
+        standing = None
+        if self.amnesiacs_max and (node.has_forgotten or self.rng.random() < 0.7):
+            standing = Standing.UNKNOWN
+        self.cluster.restart(node.name, standing)
+
+    def _forget(self, node: Node) -> None:
+        """Save the disk for later, or lose it, or get back what was saved."""
+        cluster, rng = self.cluster, self.rng
+        amnesiacs = {other.name for other in cluster.nodes.values() if other.has_forgotten}
+        # The node itself knows of it at once, or it has to be told by its peers.
+        mark = rng.random() < 0.5
+        what = rng.random()
+        if what < 0.6:
+            cluster.save_copy(node.name)
+        elif len(amnesiacs | {node.name}) > self.amnesiacs_max:
+            return
+        elif node.copy is not None and what < 0.8:
+            cluster.roll_back(node.name, mark=mark)
+            self.coverage.roll_backs += 1
+        else:
+            cluster.wipe(node.name, mark=mark)
+            self.coverage.wipes += 1
 
     def _read(self, name: NodeId) -> None:
         self.safety.read_began(name, self.cluster._contexts + 1)
@@ -163,11 +215,16 @@ class Schedule:
         self.paused.clear()
         for node in cluster.nodes.values():
             if node.raft is None:
-                cluster.restart(node.name)
+                self._restart(node)
+            if node.live.standing is Standing.UNKNOWN:
+                cluster.welcome(node.name)
         for _ in range(200):
             for name in cluster.nodes:
                 cluster.tick(name)
             cluster.stabilize()
+        for node in cluster.nodes.values():
+            assert node.live.standing is Standing.MEMBER, f"{node.name} recovers"
+            assert not node.disk.recovering, f"{node.name} knows after a crash that it did"
         leader = cluster.leader()
         assert leader is not None, "a leader emerges"
         self.coverage.leaders = len(self.safety.leaders)
@@ -203,6 +260,17 @@ def test_safety_under_random_schedules(kind: str, seed: int) -> None:
     assert coverage.leaders >= 1
     assert coverage.proposed >= 5
     assert schedule.safety.reads_done >= 5
+
+
+@pytest.mark.parametrize(("kind", "amnesiacs_max"), [("three", 1), ("five", 2)])
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_safety_when_disks_are_lost(kind: str, amnesiacs_max: int, seed: int) -> None:
+    schedule = Schedule(CONFIGURATIONS[kind], seed, amnesiacs_max=amnesiacs_max)
+    schedule.run(EVENTS)
+    coverage = schedule.coverage
+    assert coverage.leaders >= 1
+    assert coverage.wipes + coverage.roll_backs >= 1
+    assert coverage.recoveries >= 1
 
 
 def test_same_seed_same_run() -> None:

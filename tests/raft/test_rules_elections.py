@@ -22,6 +22,7 @@ from tests.raft.lone import (
     Lone,
     append,
     appended,
+    heard,
     heartbeat,
     pre_vote,
     verdicts,
@@ -269,7 +270,7 @@ def test_6_2_check_quorum_asks_for_news_within_an_election_timeout() -> None:
     for _ in range(5):
         lone.ticks(ELECTION_TICKS - 1)
         assert lone.raft.role is Role.LEADER
-        lone.step(HeartbeatResponse(sender="n2", receiver="n1", term=1, round=0))
+        lone.step(heard("n2", 1))
     lone.ticks(ELECTION_TICKS)
     assert (lone.raft.role, lone.raft.leader, lone.raft.term) == (Role.FOLLOWER, None, 1)
 

@@ -49,11 +49,21 @@ class Recorder:
     def reset(self, base: LogPosition) -> None:
         self.events.append(f"reset {base.index}")
 
+    def set_recovering(self, recovering: bool) -> None:
+        self.events.append(f"recovering {recovering}")
+
     def send(self, messages: Sequence[Message]) -> None:
         self.events.extend(f"send {type(message).__name__}" for message in messages)
 
     def run(self) -> None:
         carry_out(cast(Raft, self), cast(LogStore, self), self.send)
+
+
+def test_a_recovered_node_promises_only_after_that_is_on_disk() -> None:
+    ready = Ready(hard_state=HardState(3, "n2"), recovered=True, messages_after_persist=(VOTE,))
+    world = Recorder(ready)
+    world.run()
+    assert world.events == ["save True 0", "recovering False", "send VoteResponse"]
 
 
 def test_vote_leaves_only_after_it_is_on_disk() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from raftzmq.invariants import InvariantBroken
 from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition
-from raftzmq.storage.contract import LogStore, StoredLog
+from raftzmq.storage.contract import Identity, LogStore, StoredLog
 
 Reopen = Callable[[], tuple[LogStore, StoredLog]]
 
@@ -118,6 +118,35 @@ class LogStoreSuite:
         store.save(None, entries(5, 6, 2))
         _, held = reopen()
         assert held[1:3] == (LogPosition(4, 2), entries(5, 6, 2))
+
+    def test_recovering_is_remembered_until_it_is_over(self, reopen: Reopen) -> None:
+        store, held = reopen()
+        assert not held.recovering
+        store.save(HardState(3, "n1"), entries(1, 2, 3))
+        store.set_recovering(True)
+        store, held = reopen()
+        assert held == StoredLog(HardState(3, "n1"), LogPosition(0, 0), entries(1, 2, 3), True)
+        store.save(HardState(4), entries(3, 3, 3))
+        store.compact(LogPosition(1, 3))
+        store.reset(LogPosition(9, 4))
+        store, held = reopen()
+        assert held.recovering, "only set_recovering ends it"
+        store.set_recovering(False)
+        _, held = reopen()
+        assert held == StoredLog(HardState(4), LogPosition(9, 4), [])
+
+    def test_the_last_identity_of_each_peer_is_remembered(self, reopen: Reopen) -> None:
+        store, _ = reopen()
+        store.remember("n3", Identity(1 << 63, (1 << 64) - 1))
+        store.remember("n2", Identity(7, 1))
+        store.remember("n2", Identity(8, 0))
+        store.save(HardState(1), entries(1, 5, 1))
+        store.reset(LogPosition(9, 1))
+        _, held = reopen()
+        assert held.identities == (
+            ("n2", Identity(8, 0)),
+            ("n3", Identity(1 << 63, (1 << 64) - 1)),
+        )
 
     @pytest.mark.parametrize(
         ("wrong", "why"),

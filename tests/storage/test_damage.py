@@ -12,6 +12,7 @@ import pytest
 
 from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.raft.types import HardState, LogPosition
+from raftzmq.storage.contract import Identity
 from raftzmq.storage.sqlite_log import SqliteLogStore
 from tests.storage.suite import entries, entry
 
@@ -24,6 +25,7 @@ def closed(tmp_path: Path) -> Path:
     store.load()
     store.save(HardState(2, "n1"), entries(1, 10, 1) + entries(11, 30, 2))
     store.compact(LogPosition(10, 1))
+    store.remember("n2", Identity(3, 5))
     store.close()
     return path
 
@@ -100,6 +102,11 @@ def test_a_flipped_byte_of_an_entry(closed: Path) -> None:
         ("UPDATE state SET term = -2", "checksum of the state row"),
         ("UPDATE state SET last_index = 29", "checksum of the state row"),
         ("UPDATE state SET base_index = 12", "checksum of the state row"),
+        ("UPDATE state SET recovering = 1", "checksum of the state row"),
+        ("UPDATE peer SET boot = '6'", "checksum of the row about peer n2"),
+        ("UPDATE peer SET incarnation = 'x'", "checksum of the row about peer n2"),
+        ("UPDATE peer SET name = 'n4'", "checksum of the row about peer n4"),
+        ("DROP TABLE peer", "no such table"),
         ("ALTER TABLE state RENAME voted_for TO noted_for", "no such column"),
         ("DROP TABLE state", "no such table"),
         ("DELETE FROM state", "the state row is missing"),
@@ -159,7 +166,7 @@ def test_an_older_copy_of_the_database(closed: Path, tmp_path: Path) -> None:
     store.save(HardState(5, "n2"), [])
     store.close()
     closed.write_bytes(old)
-    _refused(closed, "ends at commit 2, but raft.mark says that commit 3 was on disk: 1 trans")
+    _refused(closed, "ends at commit 3, but raft.mark says that commit 4 was on disk: 1 trans")
 
 
 def test_a_removed_database(closed: Path) -> None:

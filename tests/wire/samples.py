@@ -11,6 +11,8 @@ from raftzmq.raft.messages import (
     HeartbeatResponse,
     PreVoteRequest,
     PreVoteResponse,
+    ProofRequest,
+    ProofResponse,
     ReadIndexRequest,
     ReadIndexResponse,
     TimeoutNow,
@@ -19,6 +21,7 @@ from raftzmq.raft.messages import (
 )
 from raftzmq.raft.types import Entry, EntryKind
 from raftzmq.wire.client import Flags, Kind, Level, encode_batch, encode_reply, encode_request
+from raftzmq.wire.greeting import Hello, Welcome
 from raftzmq.wire.payload import encode_error, encode_results, encode_statements
 from raftzmq.wire.peer import PeerMessage, encode_peer
 from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
@@ -58,12 +61,15 @@ PEER_MESSAGES: Final[tuple[PeerMessage, ...]] = (
         rejected_index=7,
         hint_index=5,
         hint_term=1,
+        binding=True,
     ),
     HeartbeatRequest(sender="n1", receiver="n2", term=3, commit_index=9, round=U64),
-    HeartbeatResponse(sender="n2", receiver="n1", term=3, round=U64),
+    HeartbeatResponse(sender="n2", receiver="n1", term=3, round=U64, binding=False),
     ReadIndexRequest(sender="n2", receiver="n1", term=3, context=U64),
     ReadIndexResponse(sender="n1", receiver="n2", term=3, context=U64, index=9),
     TimeoutNow(sender="n1", receiver="n2", term=3),
+    ProofRequest(sender="n2", receiver="n1", term=3, context=U64),
+    ProofResponse(sender="n1", receiver="n2", term=3, context=U64, index=9),
     SnapshotOffer(
         sender="n1",
         receiver="n2",
@@ -88,6 +94,16 @@ PEER_MESSAGES: Final[tuple[PeerMessage, ...]] = (
         crc32=(1 << 32) - 1,
     ),
     SnapshotDone(sender="n2", receiver="n1", term=3, transfer=U64, installed=True),
+    Hello(sender="n2", receiver="n1", term=0, incarnation=U64, recovering=True),
+    Welcome(
+        sender="n1",
+        receiver="n2",
+        term=0,
+        answers_boot=U64,
+        known_boot=U64 - 1,
+        known=False,
+        formed=True,
+    ),
 )
 
 STATUS: Final = NodeStatus(

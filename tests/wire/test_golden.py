@@ -13,6 +13,7 @@ import pytest
 
 from raftzmq.raft.messages import MESSAGE_TABLE
 from raftzmq.wire.client import Flags, Kind, Level
+from raftzmq.wire.greeting import GREETING_CODES
 from raftzmq.wire.transfer import TRANSFER_CODES
 from raftzmq.wire.version import CLIENT_FRAME, PEER_PREFIX
 from tests.wire.samples import PEER_MESSAGES, samples
@@ -28,7 +29,8 @@ def pairs(path: Path) -> dict[str, str]:
 
 def codes_now() -> dict[str, str]:
     found = {f"peer {cls.__name__}": rule.code for cls, rule in MESSAGE_TABLE.items()}
-    found.update({f"peer {cls.__name__}": code for cls, code in TRANSFER_CODES.items()})
+    for table in (TRANSFER_CODES, GREETING_CODES):
+        found.update({f"peer {cls.__name__}": code for cls, code in table.items()})
     for enum in (Kind, Level, Flags):
         found.update({f"{enum.__name__} {member.name}": member.value for member in enum})
     return {name: str(code) for name, code in found.items()}
@@ -44,7 +46,8 @@ def test_the_golden_file_holds_nothing_else() -> None:
 
 
 def test_there_is_a_sample_of_each_peer_message() -> None:
-    assert {type(message) for message in PEER_MESSAGES} == {*MESSAGE_TABLE, *TRANSFER_CODES}
+    known = {*MESSAGE_TABLE, *TRANSFER_CODES, *GREETING_CODES}
+    assert {type(message) for message in PEER_MESSAGES} == known
 
 
 def test_a_code_once_given_is_never_given_to_something_else() -> None:

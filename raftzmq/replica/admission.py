@@ -1,0 +1,189 @@
+"""Whether this node is the one its peers know, and whether they are the ones it knows.
+
+A node that lost its disk has forgotten votes and acknowledgements that others build on, and so
+has one that runs on an older copy of its disk. Its name does not show it; its *life* does: the
+incarnation of the data folder, and the number of its starts in the boot id. Every node keeps,
+durably, which life of each peer it met last, and before a node promises anything after a start
+it asks its peers whether they know a later life of it:
+
+========================================  ==================================================
+what the peers say                        what follows
+========================================  ==================================================
+known, or never met; enough answers       member: it votes and acknowledges
+another incarnation, or more starts       recovering: it has forgotten (raft/standing.py)
+the cluster exists, and this node's       recovering: it may be new, or wiped and unknown to
+disk is empty                             this peer; nobody can tell, and it costs nothing
+========================================  ==================================================
+
+Enough answers are those that make a majority with this node. An empty disk waits for all the
+peers first, for ALL_ANSWERS_TICKS: the one that knows better may be slow.
+
+What this cannot find: a node that went back in time while the only peers that met its later
+life are down or have forgotten too. That is more than a minority of faulty nodes.
+
+Messages of a peer count only under the boot id it introduced itself with, and only after it
+welcomed this life: what an earlier life of either sent, or was told, may still be under way.
+
+Pure: time enters as ``tick``, the disk through ``LogStore``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raftzmq.raft.raft import Raft
+from raftzmq.raft.types import NodeId, Standing
+from raftzmq.storage.contract import Identity, LogStore
+from raftzmq.wire.greeting import GreetingMessage, Hello, Welcome
+from raftzmq.wire.peer import Envelope
+
+REPEAT_TICKS = 5
+"""An unanswered Hello is said again after so long."""
+ALL_ANSWERS_TICKS = 100
+"""How long a node with an empty disk waits for every peer before a majority will do."""
+_STARTS_SHIFT = 32
+"""The upper half of a boot id counts the starts (storage/folder.py)."""
+
+
+class Admission:
+    """Greets and is greeted.
+
+    Args:
+        raft: the core, with standing UNKNOWN, or RECOVERING when the disk says so.
+        store: remembers the lives of peers, and that this node recovers.
+        identities: what the store remembered at start.
+        incarnation: of this node's data folder.
+        boot: boot id of this start.
+        empty: whether this node's disk holds nothing yet.
+        next_boot: makes a boot id with more starts than the one given, durably.
+    """
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        store: LogStore,
+        identities: dict[NodeId, Identity],
+        incarnation: int,
+        boot: int,
+        empty: bool,
+        next_boot: Callable[[int], int],
+    ) -> None:
+        self.boot = boot
+        self._raft = raft
+        self._store = store
+        self._identities = dict(identities)
+        self._incarnation = incarnation
+        self._empty = empty
+        self._next_boot = next_boot
+        self._ticks = 0
+        self._agreed: set[NodeId] = set()
+        self._unanswered = set(raft.configuration.members() - {raft.node})
+        if not self._unanswered:
+            raft.admit("there are no peers")
+
+    def objection(self, envelope: Envelope) -> str | None:
+        """Why a message of a member cannot be taken: it or we are not who the other thinks.
+
+        A peer that does not know this life yet may build on what an earlier one promised: a
+        leader would tell it of commits that its log has lost.
+        """
+        identity = self._identities.get(envelope.sender)
+        if identity is None or identity.boot != envelope.boot:
+            return "another life of the sender"
+        if envelope.sender not in self._agreed:
+            return "the sender knows another life of this node"
+        return None
+
+    def tick(self) -> list[Hello]:
+        """One tick passed; returns the greetings that are due."""
+        self._ticks += 1
+        self._decide()
+        if self._ticks % REPEAT_TICKS:
+            return []
+        return [self._hello(peer) for peer in sorted(self._unanswered)]
+
+    def connected(self, peer: NodeId) -> list[Hello]:
+        """The connection to ``peer`` came up: no need to wait for a tick."""
+        return [self._hello(peer)] if peer in self._unanswered else []
+
+    def receive(self, message: GreetingMessage, envelope: Envelope) -> list[GreetingMessage]:
+        """A greeting arrived from a member of the cluster; returns what to send."""
+        if isinstance(message, Hello):
+            return self._greeted(message, envelope.boot)
+        if message.answers_boot == self.boot:
+            self._welcomed(message)
+        return []
+
+    def _greeted(self, hello: Hello, boot: int) -> list[GreetingMessage]:
+        peer = hello.sender
+        met = self._identities.get(peer)
+        life = Identity(hello.incarnation, boot)
+        is_later = met is None or boot >> _STARTS_SHIFT > met.boot >> _STARTS_SHIFT
+        fits = met is None or (is_later and hello.incarnation == met.incarnation)
+        answers: list[GreetingMessage] = []
+        if met != life and (fits or (is_later and hello.recovering)):
+            # Durable before it is answered: who was told "known" promises things from then on.
+            self._store.remember(peer, life)
+            self._identities[peer] = life
+            self._raft.peer_restarted(peer)
+            if met is not None:
+                # It may have lost what it knew of this node as well.
+                self._unanswered.add(peer)
+                answers.append(self._hello(peer))
+        now = self._identities[peer]
+        answers.append(
+            Welcome(
+                sender=self._raft.node,
+                receiver=peer,
+                term=0,
+                answers_boot=boot,
+                known_boot=now.boot,
+                known=now == life,
+                formed=self._raft.commit_index > 0,
+            )
+        )
+        return answers
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        peer = welcome.sender
+        if welcome.known:
+            self._unanswered.discard(peer)
+            self._agreed.add(peer)
+            if welcome.formed and self._empty and self._raft.standing is Standing.UNKNOWN:
+                self._recover("the cluster exists and this data folder is empty")
+            self._decide()
+        elif welcome.known_boot >> _STARTS_SHIFT >= self.boot >> _STARTS_SHIFT:
+            self._recover(f"{peer} knows a later life of this node: its data were lost or set back")
+            self._start_over(welcome.known_boot)
+        else:
+            self._recover(f"{peer} knows this node by another data folder: its data were lost")
+
+    def _recover(self, why: str) -> None:
+        if self._raft.standing is Standing.RECOVERING:
+            return
+        self._store.set_recovering(True)
+        self._raft.recover(why)
+
+    def _start_over(self, known_boot: int) -> None:
+        """Take a boot id that peers believe: the later life that they know must be in the past."""
+        self.boot = self._next_boot(known_boot)
+        self._agreed.clear()
+        self._unanswered = set(self._raft.configuration.members() - {self._raft.node})
+
+    def _decide(self) -> None:
+        if self._raft.standing is not Standing.UNKNOWN:
+            return
+        if self._empty and self._unanswered and self._ticks < ALL_ANSWERS_TICKS:
+            return
+        if self._raft.is_majority(self._agreed | {self._raft.node}):
+            self._raft.admit("enough peers know this node")
+
+    def _hello(self, peer: NodeId) -> Hello:
+        return Hello(
+            sender=self._raft.node,
+            receiver=peer,
+            term=0,
+            incarnation=self._incarnation,
+            recovering=self._raft.standing is Standing.RECOVERING,
+        )
