@@ -127,6 +127,7 @@ class Node:
                 boot=boot,
                 empty=opened.is_empty,
                 next_boot=opened.folder.raise_boot_id,
+                rng=random.SystemRandom(),
             ),
         )
         self._checkpointed_bytes = 0

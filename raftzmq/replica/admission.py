@@ -29,12 +29,13 @@ Pure: time enters as ``tick``, the disk through ``LogStore``.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import NodeId, Standing
 from raftzmq.storage.contract import Identity, LogStore
-from raftzmq.wire.greeting import GreetingMessage, Hello, Welcome
+from raftzmq.wire.greeting import Challenge, GreetingMessage, Hello, Welcome
 from raftzmq.wire.peer import Envelope
 
 REPEAT_TICKS = 5
@@ -56,6 +57,7 @@ class Admission:
         boot: boot id of this start.
         empty: whether this node's disk holds nothing yet.
         next_boot: makes a boot id with more starts than the one given, durably.
+        rng: source of the numbers of challenges; nobody else may be able to guess it.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Admission:
         boot: int,
         empty: bool,
         next_boot: Callable[[int], int],
+        rng: random.Random,
     ) -> None:
         self.boot = boot
         self._raft = raft
@@ -76,6 +79,8 @@ class Admission:
         self._incarnation = incarnation
         self._empty = empty
         self._next_boot = next_boot
+        self._rng = rng
+        self._challenges: dict[NodeId, int] = {}
         self._ticks = 0
         self._agreed: set[NodeId] = set()
         self._unanswered = set(raft.configuration.members() - {raft.node})
@@ -111,14 +116,20 @@ class Admission:
         """A greeting arrived from a member of the cluster; returns what to send."""
         if isinstance(message, Hello):
             return self._greeted(message, envelope.boot)
-        if message.answers_boot == self.boot:
-            self._welcomed(message)
+        if message.answers_boot != self.boot:
+            return []
+        if isinstance(message, Challenge):
+            return [self._hello(message.sender, message.number)]
+        self._welcomed(message)
         return []
 
     def _greeted(self, hello: Hello, boot: int) -> list[GreetingMessage]:
         peer = hello.sender
         met = self._identities.get(peer)
         life = Identity(hello.incarnation, boot)
+        if met != life and (not hello.echo or hello.echo != self._challenges.get(peer)):
+            return [self._challenge(peer, boot)]
+        self._challenges.pop(peer, None)
         is_later = met is None or boot >> _STARTS_SHIFT > met.boot >> _STARTS_SHIFT
         fits = met is None or (is_later and hello.incarnation == met.incarnation)
         answers: list[GreetingMessage] = []
@@ -179,11 +190,21 @@ class Admission:
         if self._raft.is_majority(self._agreed | {self._raft.node}):
             self._raft.admit("enough peers know this node")
 
-    def _hello(self, peer: NodeId) -> Hello:
+    def _challenge(self, peer: NodeId, boot: int) -> Challenge:
+        """The same number until it comes back: over a slow link several may be under way."""
+        number = self._challenges.get(peer)
+        if number is None:
+            number = self._challenges[peer] = self._rng.getrandbits(63) + 1
+        return Challenge(
+            sender=self._raft.node, receiver=peer, term=0, answers_boot=boot, number=number
+        )
+
+    def _hello(self, peer: NodeId, echo: int = 0) -> Hello:
         return Hello(
             sender=self._raft.node,
             receiver=peer,
             term=0,
             incarnation=self._incarnation,
             recovering=self._raft.standing is Standing.RECOVERING,
+            echo=echo,
         )

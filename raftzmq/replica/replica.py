@@ -16,7 +16,7 @@ from raftzmq.replica.persist import Round, carry_out
 from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
-from raftzmq.wire.greeting import Hello, Welcome
+from raftzmq.wire.greeting import Challenge, Hello, Welcome
 from raftzmq.wire.peer import PeerMessage, decode_peer, encode_peer
 from raftzmq.wire.transfer import (
     SnapshotChunk,
@@ -79,7 +79,7 @@ class Replica:
             return self._drop("wrong receiver")
         if envelope.sender not in self.raft.configuration.members():
             return self._drop("unknown sender")
-        if isinstance(message, Hello | Welcome):
+        if isinstance(message, Hello | Challenge | Welcome):
             self._send_all(self._admission.receive(message, envelope))
         elif (objection := self._admission.objection(envelope)) is not None:
             self._drop(objection)

@@ -1,7 +1,12 @@
 """How nodes introduce themselves before they believe each other.
 
-    starting node   Hello   ->   peer      (repeated until it is answered)
-    starting node   <-   Welcome   peer
+    starting node   Hello      ->   peer      (repeated until it is welcomed)
+    starting node   <-   Challenge   peer
+    starting node   Hello      ->   peer      (with the number of the challenge)
+    starting node   <-   Welcome     peer
+
+The challenge goes to the address that nodes.toml gives for the name in the Hello: who merely
+reaches a peer port cannot make others believe that a node was started anew.
 
 A name in nodes.toml is not enough to know a node by: its disk may have been wiped, or replaced
 by an older copy. What is exchanged here is which *life* of it this is: the incarnation of its
@@ -23,6 +28,7 @@ class Hello:
     Attributes:
         incarnation: of the sender's data folder.
         recovering: the sender knows that it has forgotten promises, and makes none.
+        echo: number of the receiver's last challenge; 0 before there was one.
     """
 
     sender: NodeId
@@ -30,6 +36,23 @@ class Hello:
     term: int
     incarnation: int
     recovering: bool
+    echo: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """Say Hello again, with this number, if it was you.
+
+    Attributes:
+        answers_boot: boot id of the Hello.
+        number: 64 bits that nobody else can guess.
+    """
+
+    sender: NodeId
+    receiver: NodeId
+    term: int
+    answers_boot: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +76,7 @@ class Welcome:
     formed: bool
 
 
-GreetingMessage: TypeAlias = Hello | Welcome
+GreetingMessage: TypeAlias = Hello | Challenge | Welcome
 
-GREETING_CODES: Final[dict[type[GreetingMessage], int]] = {Hello: 40, Welcome: 41}
+GREETING_CODES: Final[dict[type[GreetingMessage], int]] = {Hello: 40, Welcome: 41, Challenge: 42}
 """Codes on the wire, in one number space with ``raft.messages.MESSAGE_TABLE``; never reused."""

@@ -66,7 +66,7 @@ _WIRE_TYPES: Final[dict[str, type]] = {
     "tuple[NodeId, ...]": bytes,
 }
 _U64_NAMES: Final = frozenset(
-    {"context", "round", "transfer", "incarnation", "answers_boot", "known_boot"}
+    {"context", "round", "transfer", "incarnation", "answers_boot", "known_boot", "echo", "number"}
 )
 """Numbers that only their sender interprets; they may use all 64 bits."""
 _I63_MAX: Final = (1 << 63) - 1

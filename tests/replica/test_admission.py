@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from raftzmq.raft.types import Configuration, Entry, EntryKind, HardState, Stand
 from raftzmq.replica.admission import ALL_ANSWERS_TICKS, REPEAT_TICKS, Admission
 from raftzmq.storage.contract import Identity
 from raftzmq.storage.memory_log import MemoryLogStore
-from raftzmq.wire.greeting import GreetingMessage, Hello
+from raftzmq.wire.greeting import Challenge, GreetingMessage, Hello, Welcome
 from raftzmq.wire.peer import Envelope
 
 NAMES = ("n1", "n2", "n3")
@@ -57,6 +58,7 @@ class Host:
             boot=boot(self.starts, self.chance),
             empty=held.hard_state.term == 0,
             next_boot=self.raise_boot,
+            rng=random.Random(self.name),
         )
 
     def raise_boot(self, known: int) -> int:
@@ -110,6 +112,16 @@ class World:
             host.fill()
         self.ticks(2 * REPEAT_TICKS)
         assert {host.standing for host in self.hosts.values()} == {Standing.MEMBER}
+
+    def greet(self, name: str, peer: str) -> list[GreetingMessage]:
+        """``name`` says hello to ``peer`` and meets its challenge; nobody delivers the answers."""
+        host, other = self.hosts[name], self.hosts[peer]
+        (hello,) = host.admission.connected(peer)
+        answers = other.admission.receive(hello, host.envelope)
+        if isinstance(answers[0], Challenge):
+            (again,) = host.admission.receive(answers[0], other.envelope)
+            answers = other.admission.receive(again, host.envelope)
+        return answers
 
     def standing(self, name: str) -> Standing:
         return self.hosts[name].standing
@@ -224,10 +236,13 @@ def test_as_many_starts_but_another_life_is_an_older_copy_too() -> None:
     peer = world.hosts["n2"]
     other = Envelope("c", "n1", boot(host.starts, chance=99))
     hello = Hello(
-        sender="n1", receiver="n2", term=0, incarnation=host.incarnation, recovering=False
+        sender="n1", receiver="n2", term=0, incarnation=host.incarnation, recovering=False, echo=0
     )
-    (welcome,) = peer.admission.receive(hello, other)
-    assert not getattr(welcome, "known", True)
+    (challenge,) = peer.admission.receive(hello, other)
+    assert isinstance(challenge, Challenge)
+    (welcome,) = peer.admission.receive(replace(hello, echo=challenge.number), other)
+    assert isinstance(welcome, Welcome)
+    assert not welcome.known
     assert peer.admission.objection(other) == "another life of the sender"
     assert peer.admission.objection(host.envelope) is None
 
@@ -268,8 +283,7 @@ def test_an_answer_to_an_earlier_life_means_nothing() -> None:
     world.settle()
     host, peer = world.hosts["n1"], world.hosts["n2"]
     host.start()
-    (hello,) = [h for h in host.admission.connected("n2") if h.receiver == "n2"]
-    answers = peer.admission.receive(hello, host.envelope)
+    answers = world.greet("n1", "n2")
     host.start()
     for answer in answers:
         host.admission.receive(answer, peer.envelope)
@@ -292,11 +306,10 @@ def test_a_life_is_durable_before_it_is_welcomed() -> None:
     world = World()
     host, peer = world.hosts["n1"], world.hosts["n2"]
     peer.store.fail_next("disk is gone")
-    (hello,) = host.admission.connected("n2")
     with pytest.raises(Exception, match="disk is gone"):
-        peer.admission.receive(hello, host.envelope)
+        world.greet("n1", "n2")
     peer.start()
-    peer.admission.receive(hello, host.envelope)
+    world.greet("n1", "n2")
     known = dict(peer.store.load().identities)
     assert known["n1"] == Identity(host.incarnation, host.admission.boot)
 
@@ -312,7 +325,7 @@ def test_a_member_that_hears_late_of_a_later_life_recovers() -> None:
     world.down = {"n3"}
     host.start()
     world.ticks(2 * REPEAT_TICKS)
-    assert host.standing is Standing.MEMBER, "n2 cannot know better"
+    assert world.standing("n1") is Standing.MEMBER, "n2 cannot know better"
     world.down = set()
     world.ticks(2 * REPEAT_TICKS)
     assert host.standing is Standing.RECOVERING
@@ -342,8 +355,7 @@ def test_who_starts_over_is_welcomed_anew_before_it_listens() -> None:
     host.start()
     world.ticks(2 * REPEAT_TICKS)
     assert host.admission.objection(world.hosts["n2"].envelope) is None
-    answers = world.hosts["n3"].admission.receive(host.admission.connected("n3")[0], host.envelope)
-    for answer in answers:
+    for answer in world.greet("n1", "n3"):
         host.admission.receive(answer, world.hosts["n3"].envelope)
     assert host.standing is Standing.RECOVERING
     assert host.admission.objection(world.hosts["n2"].envelope) is not None
@@ -357,8 +369,37 @@ def test_a_lost_greeting_to_a_wiped_peer_is_repeated() -> None:
     host.starts = 50
     host.fill()
     host.raft.recover("as its disk says")
-    for hello in host.admission.connected("n2"):
-        peer.admission.receive(hello, host.envelope)  # the answers are lost
+    world.greet("n1", "n2")  # the answers are lost
     world.down = {"n3"}
     world.ticks(2 * REPEAT_TICKS)
     assert host.admission.objection(peer.envelope) is None
+
+
+def test_nobody_can_make_a_node_look_restarted_from_elsewhere() -> None:
+    world = World()
+    world.settle()
+    host, peer = world.hosts["n1"], world.hosts["n2"]
+    forged = Envelope("c", "n1", boot((1 << 32) - 1, 1))
+    for echo in (0, 1, (1 << 64) - 1):
+        hello = Hello(sender="n1", receiver="n2", term=0, incarnation=5, recovering=True, echo=echo)
+        (answer,) = peer.admission.receive(hello, forged)
+        assert isinstance(answer, Challenge), "it goes to n1, which did not ask"
+        assert host.admission.receive(answer, peer.envelope) == []
+    assert peer.admission.objection(host.envelope) is None
+    assert peer.admission.objection(forged) is not None
+
+
+def test_a_number_is_good_for_one_greeting() -> None:
+    world = World()
+    world.settle()
+    host, peer = world.hosts["n1"], world.hosts["n2"]
+    host.start()
+    (hello,) = host.admission.connected("n2")
+    (challenge,) = peer.admission.receive(hello, host.envelope)
+    (answer,) = host.admission.receive(challenge, peer.envelope)
+    assert isinstance(answer, Hello)
+    peer.admission.receive(answer, host.envelope)
+    forged = Envelope("c", "n1", boot((1 << 32) - 1, 1))
+    (again,) = peer.admission.receive(answer, forged)
+    assert isinstance(again, Challenge)
+    assert again.number != answer.echo

@@ -21,7 +21,7 @@ from raftzmq.raft.messages import (
 )
 from raftzmq.raft.types import Entry, EntryKind
 from raftzmq.wire.client import Flags, Kind, Level, encode_batch, encode_reply, encode_request
-from raftzmq.wire.greeting import Hello, Welcome
+from raftzmq.wire.greeting import Challenge, Hello, Welcome
 from raftzmq.wire.payload import encode_error, encode_results, encode_statements
 from raftzmq.wire.peer import PeerMessage, encode_peer
 from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
@@ -94,7 +94,8 @@ PEER_MESSAGES: Final[tuple[PeerMessage, ...]] = (
         crc32=(1 << 32) - 1,
     ),
     SnapshotDone(sender="n2", receiver="n1", term=3, transfer=U64, installed=True),
-    Hello(sender="n2", receiver="n1", term=0, incarnation=U64, recovering=True),
+    Hello(sender="n2", receiver="n1", term=0, incarnation=U64, recovering=True, echo=U64),
+    Challenge(sender="n1", receiver="n2", term=0, answers_boot=U64, number=U64),
     Welcome(
         sender="n1",
         receiver="n2",
