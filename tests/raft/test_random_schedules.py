@@ -98,7 +98,7 @@ class Schedule:
             return
         if node.live.standing is Standing.UNKNOWN and rng.random() < 0.05:
             cluster.welcome(name)
-        if self.amnesiacs_max and rng.random() < 0.004:
+        if self.amnesiacs_max and rng.random() < (0.1 if self._deposed() else 0.004):
             self._forget(node)
             return
         what = rng.random()
@@ -148,6 +148,11 @@ class Schedule:
         # The node itself knows of it at once, or it has to be told by its peers.
         mark = rng.random() < 0.5
         what = rng.random()
+        deposed = self._deposed()
+        if deposed is not None and deposed.name not in (node.name, *amnesiacs):
+            # The rarest and worst: who forgot that there is a new leader hears the old one alone.
+            what = 1.0
+            self._partition_off({node.name, deposed.name})
         if what < 0.6:
             cluster.save_copy(node.name)
         elif len(amnesiacs | {node.name}) > self.amnesiacs_max:
@@ -158,6 +163,9 @@ class Schedule:
         else:
             cluster.wipe(node.name, mark=mark)
             self.coverage.wipes += 1
+        if deposed is not None and what == 1.0 and node.raft is None:
+            self._restart(node)
+            self._resume(deposed.name)
 
     def _read(self, name: NodeId) -> None:
         self.safety.read_began(name, self.cluster._contexts + 1)
@@ -207,6 +215,22 @@ class Schedule:
             for receiver in names:
                 if self.rng.random() < 0.25:
                     self.cluster.cuts.add((sender, receiver))
+
+    def _partition_off(self, names: set[NodeId]) -> None:
+        self.cluster.cuts = {
+            (sender, receiver)
+            for sender in self.cluster.nodes
+            for receiver in self.cluster.nodes
+            if (sender in names) != (receiver in names)
+        }
+
+    def _deposed(self) -> Node | None:
+        """A node that takes itself for the leader, and is not any more."""
+        leader = self.cluster.leader()
+        for node in self.cluster.running():
+            if node is not leader and node.live.role is Role.LEADER:
+                return node
+        return None
 
     def _heal(self) -> None:
         """Without faults one leader emerges, and all nodes come to hold the same."""

@@ -27,8 +27,8 @@ from raftzmq.wire.client import (
     encode_reply,
     encode_results,
 )
-from raftzmq.wire.status import NodeStatus, encode_status
 from raftzmq.wire.greeting import GREETING_CODES
+from raftzmq.wire.status import NodeStatus, encode_status
 from raftzmq.wire.transfer import TRANSFER_CODES
 from raftzmq.wire.version import CLIENT_FRAME, check_client_frame
 from tests.wire.samples import STATUS
