@@ -27,7 +27,7 @@ docs/decisions/008-a-node-that-forgot.md.
 
 from __future__ import annotations
 
-from raftzmq.raft import replication, roles
+from raftzmq.raft import reads, replication, roles
 from raftzmq.raft.messages import ProofRequest, ProofResponse
 from raftzmq.raft.state import RaftState, note, send
 from raftzmq.raft.types import LogPosition, Role, Standing, StandingChanged
@@ -47,6 +47,7 @@ def recover(state: RaftState, why: str) -> None:
         return
     if state.role is not Role.FOLLOWER:
         roles.become_follower(state, state.term, None, why)
+    reads.refuse_all(state)
     state.standing = Standing.RECOVERING
     state.proof, state.proof_context = None, 0
     note(state, StandingChanged(standing=state.standing, why=why))

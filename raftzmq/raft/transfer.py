@@ -69,6 +69,7 @@ def _most_up_to_date(state: RaftState, voters: frozenset[NodeId]) -> NodeId | No
     for peer in sorted(voters):
         progress = state.progress[peer]
         live = state.now - progress.binding_tick < state.config.election_ticks
-        if live and progress.match_index > best_match:
-            best, best_match = peer, progress.match_index
+        # A peer that recovers would not campaign; what binds shows who may.
+        if live and progress.binding_index > best_match:
+            best, best_match = peer, progress.binding_index
     return best

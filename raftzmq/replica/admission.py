@@ -151,7 +151,7 @@ class Admission:
                 answers_boot=boot,
                 known_boot=now.boot,
                 known=now == life,
-                formed=self._raft.commit_index > 0,
+                formed=self._raft.last_position.index > 0,
             )
         )
         return answers

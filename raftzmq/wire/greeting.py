@@ -64,7 +64,8 @@ class Welcome:
         known_boot: highest boot id that was met under this name.
         known: whether the Hello fits what was met before: the same incarnation, not started
             less often than known, or never met.
-        formed: whether the sender knows of any committed entry, so that the cluster exists.
+        formed: whether the sender's log holds anything: a majority of members has elected a
+            leader then, so that the cluster exists.
     """
 
     sender: NodeId

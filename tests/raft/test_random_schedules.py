@@ -143,29 +143,40 @@ class Schedule:
 
     def _forget(self, node: Node) -> None:
         """Save the disk for later, or lose it, or get back what was saved."""
-        cluster, rng = self.cluster, self.rng
-        amnesiacs = {other.name for other in cluster.nodes.values() if other.has_forgotten}
-        # The node itself knows of it at once, or it has to be told by its peers.
-        mark = rng.random() < 0.5
-        what = rng.random()
         deposed = self._deposed()
-        if deposed is not None and deposed.name not in (node.name, *amnesiacs):
-            # The rarest and worst: who forgot that there is a new leader hears the old one alone.
-            what = 1.0
-            self._partition_off({node.name, deposed.name})
-        if what < 0.6:
-            cluster.save_copy(node.name)
-        elif len(amnesiacs | {node.name}) > self.amnesiacs_max:
-            return
-        elif node.copy is not None and what < 0.8:
-            cluster.roll_back(node.name, mark=mark)
-            self.coverage.roll_backs += 1
+        if deposed is not None and node is not deposed and not deposed.has_forgotten:
+            self._forget_the_new_leader(node, deposed)
+        elif self.rng.random() < 0.6:
+            self.cluster.save_copy(node.name)
         else:
-            cluster.wipe(node.name, mark=mark)
-            self.coverage.wipes += 1
-        if deposed is not None and what == 1.0 and node.raft is None:
+            self._lose_disk(node)
+
+    def _forget_the_new_leader(self, node: Node, deposed: Node) -> None:
+        """The rarest and worst: who forgot that there is a new leader hears the old one alone."""
+        if self._lose_disk(node):
+            among = {node.name, deposed.name}
+            self.cluster.cuts = {
+                (sender, receiver)
+                for sender in self.cluster.nodes
+                for receiver in self.cluster.nodes
+                if (sender in among) != (receiver in among)
+            }
             self._restart(node)
             self._resume(deposed.name)
+
+    def _lose_disk(self, node: Node) -> bool:
+        amnesiacs = {other.name for other in self.cluster.nodes.values() if other.has_forgotten}
+        if len(amnesiacs | {node.name}) > self.amnesiacs_max:
+            return False
+        # The node itself knows of it at once, or it has to be told by its peers.
+        mark = self.rng.random() < 0.5
+        if node.copy is not None and self.rng.random() < 0.5:
+            self.cluster.roll_back(node.name, mark=mark)
+            self.coverage.roll_backs += 1
+        else:
+            self.cluster.wipe(node.name, mark=mark)
+            self.coverage.wipes += 1
+        return True
 
     def _read(self, name: NodeId) -> None:
         self.safety.read_began(name, self.cluster._contexts + 1)
@@ -215,14 +226,6 @@ class Schedule:
             for receiver in names:
                 if self.rng.random() < 0.25:
                     self.cluster.cuts.add((sender, receiver))
-
-    def _partition_off(self, names: set[NodeId]) -> None:
-        self.cluster.cuts = {
-            (sender, receiver)
-            for sender in self.cluster.nodes
-            for receiver in self.cluster.nodes
-            if (sender in names) != (receiver in names)
-        }
 
     def _deposed(self) -> Node | None:
         """A node that takes itself for the leader, and is not any more."""
