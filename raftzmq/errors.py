@@ -151,6 +151,16 @@ class StatementTimeout(Rejected):
     code = 38
 
 
+class Killed(Rejected):
+    """Somebody stopped this read on purpose; nothing sends it again by itself.
+
+    REJECTED although the request is well-formed: code that repeats everything NOT_EXECUTED
+    would undo at once what the operator did. ``detail`` is the id it ran under.
+    """
+
+    code = 40
+
+
 class OutcomeUnknown(RequestError):
     """The request was handed to the database and no answer came; it may have been applied."""
 

@@ -11,6 +11,8 @@ from raftzmq import __version__
 from raftzmq.cli import exit_codes
 from raftzmq.cli.bench import bench
 from raftzmq.cli.demo.command import demo
+from raftzmq.cli.kill import kill
+from raftzmq.cli.queries import queries
 from raftzmq.cli.read import read
 from raftzmq.cli.start import start
 from raftzmq.cli.status import status
@@ -47,7 +49,7 @@ def _root(
     """A relational database (SQLite) replicated by Raft over ZeroMQ."""
 
 
-for _command in (start, stop, status, write, read, demo, bench):
+for _command in (start, stop, status, write, read, queries, kill, demo, bench):
     app.command()(_command)
 
 

@@ -18,7 +18,7 @@ from raftzmq import limits
 from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
 from raftzmq.raft.types import Entry, EntryKind, Snapshot
-from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
+from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,11 @@ class Applier:
     def install(self, job: InstallJob) -> None:
         """Queue an install; entries up to the snapshot's index are skipped from then on."""
         self._inbox.put(job)
+
+    @property
+    def doing(self) -> tuple[Doing, int] | None:
+        """``Machine.doing`` of the machine in use."""
+        return self._machine.doing
 
     def stop(self) -> None:
         """Stop after the transaction that runs now, interrupting it; waits for the thread.

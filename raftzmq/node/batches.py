@@ -76,6 +76,10 @@ class Batch:
             self._replies, self.requests = [], []
             self._send(self.envelope, encode_batch(replies), len(replies))
 
+    def answered(self, position: int) -> bool:
+        """Whether this request has its answer, sent or not."""
+        return not self._missing or self._replies[position] is not None
+
     @property
     def done(self) -> bool:
         """Whether the reply went out; ``requests`` is empty from then on."""

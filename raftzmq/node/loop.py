@@ -7,6 +7,7 @@ shares the flush.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Install
 from raftzmq.node.conditions import Conditions, standing_condition
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
+from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NodeSnapshots, TakeFailed, Taken
 from raftzmq.node.startup import Opened, open_machine
@@ -146,14 +148,24 @@ class Node:
             self._context, self._gate, bounds, lambda error: self._mail.put(Failed(error))
         )
         self._workers.start(fast + slow)
-        self._fast = WorkerPool(fast, self._worker_router)
-        self._slow = WorkerPool(slow, self._worker_router)
+        numbers, switches = itertools.count(1), self._workers.switches
+        self._fast = WorkerPool(fast, self._worker_router, switches, numbers)
+        self._slow = WorkerPool(slow, self._worker_router, switches, numbers)
+        self._queries = Queries(
+            node=name,
+            boot=boot,
+            pools=(self._fast, self._slow),
+            doing=lambda: self._applier.doing,
+            snapshot=lambda: self._snapshots.taking,
+            log=log,
+        )
         self._observers = Observers(self._push_status, bounds.heartbeat_ticks * bounds.tick_ms)
         self._service = ClientService(
             replica=self._replica,
             conditions=self._conditions,
             fast=self._fast,
             slow=self._slow,
+            queries=self._queries,
             send=self._send_reply,
             client_addresses={n: node.client for n, node in config.nodes.items()},
             status=self._report.encoded,
@@ -213,6 +225,7 @@ class Node:
                         self._replica.tick()
                     next_tick_ms = now_ms + tick_ms
                     self._service.expire(now_ms)
+                    self._queries.tick(now_ms)
                 self._service.end_of_round(wall_ms())
                 self._flush()
                 self._observers.update(self._report.key(), self._report.encoded, now_ms)

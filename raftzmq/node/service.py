@@ -28,12 +28,14 @@ from raftzmq.errors import (
 )
 from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
+from raftzmq.node.queries import Queries
 from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.requests import PendingReads, PendingWrites
 from raftzmq.statemachine.command import Request, encode_command
 from raftzmq.statemachine.machine import EntryResult
+from raftzmq.transport.clock import monotonic_ms
 from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch, decode_request
 from raftzmq.wire.codec import DecodeError
 
@@ -79,6 +81,7 @@ class ClientService:
         conditions: what this node must refuse now.
         fast: workers for batches of short reads.
         slow: workers for reads that may take long.
+        queries: lists and stops what runs.
         send: sends (envelope, frame 1) on the client socket.
         client_addresses: node name -> address for clients, told with NotLeader.
         status: packs this node's NodeStatus.
@@ -95,6 +98,7 @@ class ClientService:
         conditions: Conditions,
         fast: WorkerPool,
         slow: WorkerPool,
+        queries: Queries,
         send: Callable[[list[bytes], bytes], None],
         client_addresses: dict[str, str],
         status: Callable[[], bytes],
@@ -107,6 +111,7 @@ class ClientService:
         self._conditions = conditions
         self._fast = fast
         self._slow = slow
+        self._queries = queries
         self._send = send
         self._addresses = client_addresses
         self._status = status
@@ -248,6 +253,8 @@ class ClientService:
             self._slow.submit(Job(RUN_DIGEST, [item]))
         elif request.kind == Kind.TRANSFER:
             self._transfer(item, request)
+        elif request.kind in (Kind.QUERIES, Kind.KILL):
+            self._look_or_kill(item, request)
         else:
             batch.fail(
                 position,
@@ -357,6 +364,24 @@ class ClientService:
             batch.answer(position, 0, b"\x90", self._replica.applied_index)
         else:
             batch.fail(position, Unavailable(f"leadership cannot go to {target or 'any other'}"))
+
+    def _look_or_kill(self, item: Item, request: RequestHeader) -> None:
+        batch, position = item
+        applied = self._replica.applied_index
+        if request.kind == Kind.KILL:
+            try:
+                self._queries.kill(request.payload, monotonic_ms())
+            except RequestError as error:
+                batch.fail(position, error)
+            else:
+                batch.answer(position, 0, b"\x90", applied)
+            return
+        found = self._queries.listed(
+            monotonic_ms(),
+            reads_waiting=len(self._pending_reads) + len(self._linearizable),
+            entries_waiting=len(self._pending_writes),
+        )
+        batch.answer(position, 0, found, applied)
 
     def _sent(self, envelope: list[bytes], frame: bytes, count: int) -> None:
         self._open_requests -= count

@@ -78,6 +78,11 @@ class NodeSnapshots:
         self._thread = threading.Thread(target=self._take, name="snapshot")
         self._thread.start()
 
+    @property
+    def taking(self) -> bool:
+        """Whether state.db is being copied now."""
+        return self._thread is not None and self._thread.is_alive()
+
     def stop(self) -> None:
         """Give up a snapshot that is being taken, and wait for its thread."""
         self._stopping = True

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import msgpack
 import zmq
 
 from raftzmq.config import LimitsConfig
-from raftzmq.errors import Deferred, RequestError, TooLarge
+from raftzmq.errors import Deferred, RequestError, StatementTimeout, TooLarge
 from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
+from raftzmq.node.kill_switch import KillSwitch
 from raftzmq.statemachine.digest import content_digest
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
@@ -27,6 +28,8 @@ from raftzmq.transport.sockets import Context, Purpose, Socket, open_socket
 from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
+QUEUE_CLEAN_ABOVE = 1_000
+FAST_LEAST_MS = 1
 RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
 FAST_RESULT_BYTES = 16 << 10
 """A read with more rows than this goes to a slow worker, so that the replies of a whole batch
@@ -37,46 +40,108 @@ Item: TypeAlias = tuple[Batch, int]
 """One request: the batch it came in and its position there. Made once per request, so plain."""
 
 
-class Job(NamedTuple):
-    """Reads that one worker runs in one read transaction."""
+class Job:
+    """Reads that one worker runs in one read transaction.
 
-    kind: int
-    items: list[Item]
+    Attributes:
+        kind: RUN_FAST, RUN_SLOW or RUN_DIGEST.
+        items: the requests.
+        number: its name within this run of the node, given when it is queued.
+        since_ms: when it was queued, then when it was handed to a worker.
+        until_ms: when nobody waits for it any more.
+        stopping: it was killed, and its worker has not come back yet.
+        payload: of its first request; an answered batch forgets its requests.
+        client: the client id of its first request.
+    """
+
+    __slots__ = (
+        "client",
+        "items",
+        "kind",
+        "number",
+        "payload",
+        "since_ms",
+        "stopping",
+        "until_ms",
+    )
+
+    def __init__(self, kind: int, items: list[Item]) -> None:
+        self.kind = kind
+        self.items = items
+        self.number = 0
+        self.since_ms = 0
+        self.until_ms = 0
+        self.stopping = False
+        self.payload = b""
+        self.client = b""
+
+    def first(self) -> tuple[bytes, bytes]:
+        """Client and payload of the first request that is not answered yet."""
+        for batch, position in self.items:
+            if not batch.answered(position):
+                request = batch.requests[position]
+                return request.client, request.payload
+        return self.client, self.payload
 
 
 class WorkerPool:
     """Workers of one kind and the queue in front of them; used by the raft thread.
 
-    The queue is bounded by the requests that the service admits.
+    What waits in the queue and is not answered is bounded by the requests that the service
+    admits; what was answered meanwhile (its time ran out) is thrown away now and then.
+
+    Args:
+        names: of the workers.
+        router: the socket that addresses them.
+        switches: worker -> what stops it.
+        numbers: names for jobs; pools of one node share it.
     """
 
-    def __init__(self, names: Sequence[bytes], router: Socket) -> None:
+    def __init__(
+        self,
+        names: Sequence[bytes],
+        router: Socket,
+        switches: Mapping[bytes, KillSwitch],
+        numbers: Iterator[int],
+    ) -> None:
         self._router = router
+        self._switches = switches
+        self._numbers = numbers
         self._idle: deque[bytes] = deque(names)
         self._busy: dict[bytes, Job] = {}
         self._queue: deque[Job] = deque()
+        self._clean_above = QUEUE_CLEAN_ABOVE
 
     def submit(self, job: Job) -> None:
         """Run ``job`` now or when a worker is free."""
+        job.number = next(self._numbers)
+        job.since_ms = monotonic_ms()
         self._queue.append(job)
         self.dispatch()
+        if len(self._queue) > self._clean_above:
+            self._queue = deque(job for job in self._queue if _awaited(job))
+            self._clean_above = 2 * len(self._queue) + QUEUE_CLEAN_ABOVE
 
     def dispatch(self) -> None:
         """Give queued jobs to idle workers; what is past its deadline is not run."""
         while self._queue and self._idle:
             job = self._queue.popleft()
             now = monotonic_ms()
-            items = [item for item in job.items if not item[0].done]
-            left_ms = max((batch.deadline_ms - now for batch, _ in items), default=0)
+            items = [item for item in job.items if not item[0].answered(item[1])]
+            job.until_ms = max((batch.deadline_ms for batch, _ in items), default=0)
+            left_ms = job.until_ms - now
             if left_ms <= 0:
                 continue  # the sweep of expired batches answers them
-            job = Job(job.kind, items)
-            payloads = [batch.requests[position].payload for batch, position in items]
+            job.items = items
+            job.since_ms = now
+            requests = [batch.requests[position] for batch, position in items]
+            payloads = [request.payload for request in requests]
+            job.payload = payloads[0]
+            job.client = requests[0].client
             worker = self._idle.popleft()
             self._busy[worker] = job
-            self._router.send_multipart(
-                [worker, b"", cast(bytes, msgpack.packb([job.kind, left_ms, payloads]))]
-            )
+            message = msgpack.packb([job.kind, job.number, left_ms, payloads])
+            self._router.send_multipart([worker, b"", cast(bytes, message)])
 
     def finished(self, worker: bytes, answer: bytes) -> None:
         """A worker's reply: pass each result to its batch, and give the worker more to do."""
@@ -90,6 +155,43 @@ class WorkerPool:
     def owns(self, worker: bytes) -> bool:
         """Whether ``worker`` is of this pool and busy."""
         return worker in self._busy
+
+    def running(self) -> list[Job]:
+        """What the workers run."""
+        return list(self._busy.values())
+
+    def waiting(self) -> list[Job]:
+        """What waits for a worker and is still wanted."""
+        return [job for job in self._queue if _awaited(job)]
+
+    def find(self, number: int) -> Job | None:
+        """The job of this number, if it waits or runs here."""
+        jobs = (*self._busy.values(), *self._queue)
+        return next((job for job in jobs if job.number == number), None)
+
+    def kill(self, job: Job, why: RequestError) -> None:
+        """Answer the requests of ``job`` with ``why``, and stop it if it runs."""
+        if job in self._queue:
+            self._queue.remove(job)
+        for worker, running in self._busy.items():
+            if running is job:
+                job.stopping = True
+                self._switches[worker].kill(job.number, why)
+        for batch, position in job.items:
+            batch.fail(position, why)
+
+    def stop_late(self, now_ms: int) -> None:
+        """Stop slow reads that nobody waits for any more.
+
+        They look at the clock seldom, and some steps of SQLite are long.
+        """
+        for job in self._busy.values():
+            if job.kind == RUN_SLOW and not job.stopping and now_ms > job.until_ms:
+                self.kill(job, StatementTimeout("the read took longer than its client waits"))
+
+
+def _awaited(job: Job) -> bool:
+    return not all(batch.answered(position) for batch, position in job.items)
 
 
 class Workers:
@@ -114,11 +216,13 @@ class Workers:
         self._failed = failed
         self._gate = gate
         self._threads: list[threading.Thread] = []
+        self.switches: dict[bytes, KillSwitch] = {}
 
     def start(self, names: Sequence[bytes]) -> None:
         """Start a worker per name and wait until each is connected."""
         connected = threading.Barrier(len(names) + 1)
         for name in names:
+            self.switches[name] = KillSwitch()
             thread = threading.Thread(
                 target=self._serve, args=(name, connected.wait), name=name.decode()
             )
@@ -137,10 +241,16 @@ class Workers:
         socket.connect(ADDRESS)
         connected()
         lent = LentReader(self._gate, Reader)
+        switch = self.switches[name]
         try:
             while True:
-                kind, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
-                socket.send(self._run(lent, kind, left_ms, payloads))
+                kind, number, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
+                if kind == RUN_FAST:
+                    socket.send(self._run_fast(lent, left_ms, payloads))
+                elif kind == RUN_SLOW:
+                    socket.send(self._run_slow(lent, switch, number, left_ms, payloads[0]))
+                else:
+                    socket.send(self._run_digest())
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
@@ -148,46 +258,72 @@ class Workers:
         finally:
             socket.close(linger=0)
 
-    def _run(self, lent: LentReader, kind: int, left_ms: int, payloads: list[bytes]) -> bytes:
-        with self._gate.reading() as generation:
-            if kind == RUN_DIGEST:
-                index, digest = content_digest(self._gate.path)
-                answer = [index, [(0, msgpack.packb([index, digest]))]]
-            else:
-                reader = cast(Reader, lent.current(generation))
-                answer = self._answer(reader, payloads, left_ms, kind == RUN_FAST)
-        packed: bytes = msgpack.packb(answer)
-        return packed
+    def _run_fast(self, lent: LentReader, left_ms: int, payloads: list[bytes]) -> bytes:
+        """Run short reads on one snapshot; what turns out to be long or large is deferred.
 
-    def _answer(
-        self, reader: Reader, payloads: list[bytes], left_ms: int, fast: bool
-    ) -> list[object]:
-        """Run the reads on one snapshot; what the fast worker has no room for is deferred."""
+        Each long one costs the others of the batch its time in vain, so it gets less and less.
+        """
         bounds = self._bounds
         timeout_ms = min(left_ms, bounds.read_timeout_ms)
-        try:
-            index = reader.begin()
-        except RequestError as error:
-            return [0, [_refusal(error)] * len(payloads)]
-        replies = []
-        bytes_max = min(bounds.result_bytes_max, FAST_RESULT_BYTES if fast else 1 << 62)
-        try:
-            for payload in payloads:
-                reply = reader.run(
-                    payload,
-                    timeout_ms=timeout_ms,
-                    result_bytes_max=bytes_max,
-                    monotonic=monotonic_s,
-                    fast_only=fast,
-                    fast_ms=bounds.fast_read_ms,
-                )
-                if fast and reply.code == TooLarge.code:
-                    replies.append(_refusal(Deferred("too many rows for a fast worker")))
-                else:
-                    replies.append((reply.code, reply.body))
-        finally:
-            reader.end()
-        return [index, replies]
+        bytes_max = min(bounds.result_bytes_max, FAST_RESULT_BYTES)
+        fast_ms = bounds.fast_read_ms
+        replies: list[tuple[int, bytes]] = []
+        with self._gate.reading() as generation:
+            reader = cast(Reader, lent.current(generation))
+            try:
+                index = reader.begin()
+            except RequestError as error:
+                return _packed(0, [_refusal(error)] * len(payloads))
+            try:
+                for payload in payloads:
+                    reply = reader.run(
+                        payload,
+                        timeout_ms=timeout_ms,
+                        result_bytes_max=bytes_max,
+                        monotonic=monotonic_s,
+                        fast_only=True,
+                        fast_ms=fast_ms,
+                    )
+                    if reply.code == TooLarge.code:
+                        replies.append(_refusal(Deferred("too many rows for a fast worker")))
+                    else:
+                        replies.append((reply.code, reply.body))
+                        if reply.code == Deferred.code:
+                            fast_ms = max(FAST_LEAST_MS, fast_ms // 2)
+            finally:
+                reader.end()
+        return _packed(index, replies)
+
+    def _run_slow(
+        self, lent: LentReader, switch: KillSwitch, number: int, left_ms: int, payload: bytes
+    ) -> bytes:
+        with self._gate.reading() as generation:
+            reader = cast(Reader, lent.current(generation))
+            try:
+                index = reader.begin()
+            except RequestError as error:
+                return _packed(0, [_refusal(error)])
+            try:
+                with switch.running(number, reader):
+                    reply = reader.run(
+                        payload,
+                        timeout_ms=min(left_ms, self._bounds.read_timeout_ms),
+                        result_bytes_max=self._bounds.result_bytes_max,
+                        monotonic=monotonic_s,
+                    )
+            finally:
+                reader.end()
+        return _packed(index, [(reply.code, reply.body)])
+
+    def _run_digest(self) -> bytes:
+        with self._gate.reading():
+            index, digest = content_digest(self._gate.path)
+        return _packed(index, [(0, msgpack.packb([index, digest]))])
+
+
+def _packed(index: int, replies: list[tuple[int, bytes]]) -> bytes:
+    packed: bytes = msgpack.packb([index, replies])
+    return packed
 
 
 def _refusal(error: RequestError) -> tuple[int, bytes]:

@@ -64,6 +64,8 @@ class EntryResult:
     replies: list[Reply]
 
 
+Doing: TypeAlias = "tuple[int, int, bytes, bytes]"
+"""Index of an entry, position of a request in it, its client and its payload."""
 _Work: TypeAlias = "tuple[LogEntry, Command | None]"
 _Place: TypeAlias = "tuple[int, int]"
 """Index of an entry and position of a request in it."""
@@ -92,6 +94,7 @@ class Machine:
         self._random = SeededRandom()
         self._stop = False
         self._dead = ""
+        self._doing: Doing | None = None
         self._ledger = Ledger(self._bounds.ledger_ms, self._bounds.ledger_bytes_max)
         try:
             self._open(fresh=False)
@@ -105,6 +108,12 @@ class Machine:
     def applied(self) -> tuple[int, int]:
         """Index and term of the last entry whose effects are committed in state.db."""
         return self._applied
+
+    @property
+    def doing(self) -> tuple[Doing, int] | None:
+        """The request that is being applied and the steps it has taken; from any thread."""
+        doing = self._doing
+        return None if doing is None else (doing, self._executor.steps)
 
     @property
     def clock_ms(self) -> int:
@@ -127,15 +136,18 @@ class Machine:
         work = self._decode(entries)
         results: list[EntryResult] = []
         fresh: set[int] = set()
-        while len(results) < len(work):
-            group = _next_group(work, len(results), fresh)
-            try:
-                results += self._settle(group, fresh=group[0][0].index in fresh)
-            except _Apart as apart:
-                fresh.add(apart.index)
-            except StorageFailed as error:
-                self._dead = str(error)
-                raise
+        try:
+            while len(results) < len(work):
+                group = _next_group(work, len(results), fresh)
+                try:
+                    results += self._settle(group, fresh=group[0][0].index in fresh)
+                except _Apart as apart:
+                    fresh.add(apart.index)
+        except StorageFailed as error:
+            self._dead = str(error)
+            raise
+        finally:
+            self._doing = None
         return results
 
     def checkpoint(self) -> int:
@@ -313,6 +325,7 @@ class Machine:
             if reply is None:
                 reply = known.get((entry.index, position)) if known else None
                 if reply is None:
+                    self._doing = entry.index, position, client, payload
                     restart(seed, position)
                     try:
                         reply = run(payload)

@@ -31,14 +31,17 @@ from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, stora
 from raftzmq.statemachine.reply import Reply, refusal
 from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
 
-_STEPS_PER_CHECK: Final = 2_000
+_FAST_STEPS_PER_CHECK: Final = 2_000
 """About 20 microseconds between two looks at the clock."""
+_SLOW_STEPS_PER_CHECK: Final = 50_000
+"""A look takes the interpreter lock, which the raft thread needs; a long read may look seldom,
+because whoever wants to end it interrupts it (``cancel``)."""
 _STATEMENT_CACHE: Final = 200
 _BUSY_MS: Final = 5_000
 
 
 class Reader:
-    """One read-only connection; one thread uses it, any thread may call ``interrupt``.
+    """One read-only connection; one thread uses it, any may call ``interrupt`` or ``cancel``.
 
     Args:
         path: of state.db, which a Machine has created.
@@ -55,12 +58,14 @@ class Reader:
         configure(self._connection, self._bounds)
         self._authorizer = Authorizer(reader=True)
         self._connection.authorizer = self._authorizer
-        self._connection.set_progress_handler(self._on_progress, _STEPS_PER_CHECK)
+        self._steps_per_check = 0
+        self._look_every(_SLOW_STEPS_PER_CHECK)
         self._own = self._connection.cursor()
         self._pack = msgpack.Packer(autoreset=True).pack
         self._applied = 0
         self._shared = False
         self._stop = False
+        self._cancelled: RequestError | None = None
         self._monotonic: Callable[[], float] = float
         self._stop_at = 0.0
         self._late: RequestError | None = None
@@ -116,6 +121,7 @@ class Reader:
             StorageFailed: the file cannot be read.
         """
         self._monotonic = monotonic
+        self._look_every(_FAST_STEPS_PER_CHECK if fast_only else _SLOW_STEPS_PER_CHECK)
         self._late = (
             Deferred(f"the read takes more than {fast_ms} ms")
             if fast_only and fast_ms < timeout_ms
@@ -142,6 +148,20 @@ class Reader:
         with suppress(apsw.ConnectionClosedError):
             self._connection.interrupt()
 
+    def cancel(self, why: RequestError) -> None:
+        """Make the running and every later ``run`` end with ``why``, until ``resume``.
+
+        Whoever calls it sees to it that the statement it means still runs: see
+        ``node.kill_switch``.
+        """
+        self._cancelled = why
+        with suppress(apsw.ConnectionClosedError):
+            self._connection.interrupt()
+
+    def resume(self) -> None:
+        """End what ``cancel`` began."""
+        self._cancelled = None
+
     def close(self) -> None:
         """Close the connection; idempotent."""
         self._connection.close(True)
@@ -151,6 +171,9 @@ class Reader:
         left = result_bytes_max
         authorizer = self._authorizer
         for sql, parameters in statements:
+            if self._cancelled is not None:
+                # SQLite forgets an interrupt that comes while no statement runs.
+                raise self._cancelled
             authorizer.refused = ""
             authorizer.running = False
             authorizer.asked = True
@@ -199,10 +222,21 @@ class Reader:
     def _why_interrupted(self) -> RequestError:
         if self._stop:
             return ShuttingDown("the node is stopping")
+        if self._cancelled is not None:
+            return self._cancelled
         return self._late or StatementTimeout("the read was interrupted")
 
+    def _look_every(self, steps: int) -> None:
+        if steps != self._steps_per_check:
+            self._steps_per_check = steps
+            self._connection.set_progress_handler(self._on_progress, steps)
+
     def _on_progress(self) -> bool:
-        return self._stop or (self._stop_at > 0 and self._monotonic() > self._stop_at)
+        return (
+            self._stop
+            or self._cancelled is not None
+            or (self._stop_at > 0 and self._monotonic() > self._stop_at)
+        )
 
     def _open_snapshot(self) -> None:
         try:
@@ -218,9 +252,17 @@ class Reader:
     def _close_snapshot(self) -> None:
         try:
             if self._connection.in_transaction:
-                self._own.execute("COMMIT", prepare_flags=OWN)
+                self._commit()
         except apsw.Error as error:
             raise storage_failed(error) from error
+
+    def _commit(self) -> None:
+        try:
+            self._own.execute("COMMIT", prepare_flags=OWN)
+        except apsw.InterruptError:
+            # ``interrupt`` may come at any moment; a second one hits nothing that matters.
+            if self._connection.in_transaction:
+                self._own.execute("COMMIT", prepare_flags=OWN)
 
 
 def open_reader(path: Path) -> apsw.Connection:

@@ -143,6 +143,11 @@ class Executor:
             "total_changes", self._total_changes, 0, flags=apsw.SQLITE_INNOCUOUS
         )
 
+    @property
+    def steps(self) -> int:
+        """Steps counted for the request that runs, or ran last."""
+        return self._steps
+
     def run(self, payload: bytes) -> Reply:
         """Carry out one request.
 

@@ -50,7 +50,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """What a request asks for. Numbers are never reused; 8 to 13 are spoken for."""
+    """What a request asks for. Numbers are never reused; 8 to 11 are spoken for."""
 
     WRITE = 1
     READ = 2
@@ -59,6 +59,8 @@ class Kind(IntEnum):
     OBSERVE = 5
     TRANSFER = 6
     STOP = 7
+    QUERIES = 12
+    KILL = 13
 
 
 class Level(IntEnum):
@@ -97,7 +99,7 @@ class RequestHeader(NamedTuple):
         timeout_ms: how long the sender waits, from the moment of sending.
         flags: bits of ``Flags``.
         payload: for WRITE and READ the statements, see ``wire/payload.py``; for TRANSFER the
-            name of the next leader.
+            name of the next leader; for KILL see ``wire/queries.py``.
     """
 
     kind: int
