@@ -18,6 +18,8 @@ from raftzmq.observe.running import Running, look_at_queries
 from raftzmq.wire.queries import QueryList, RunningQuery
 
 CLIENT_SHOWN: Final = 8
+SQL_SHOWN_MIN: Final = 20
+_GAP: Final = "  "
 _STATE_STYLE: Final = {"waiting": "dim", "stopping": "yellow"}
 
 
@@ -74,7 +76,7 @@ def _document(found: Running, names: list[str]) -> dict[str, Any]:
 def _show(found: Running, console: Console) -> None:
     rows = [query for each in found.lists.values() for query in each.queries]
     if rows:
-        console.print(_table(rows))
+        console.print(_table(rows, console.width), crop=False)
     elif found.lists:
         console.print("nothing runs")
     for each in found.lists.values():
@@ -84,23 +86,35 @@ def _show(found: Running, console: Console) -> None:
         console.print(Text(f"{name}: {why}", style="red"))
 
 
-def _table(rows: list[RunningQuery]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("id", "kind", "state"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("since", justify="right", no_wrap=True)
-    table.add_column("client", no_wrap=True)
-    table.add_column("SQL", no_wrap=True, overflow="ellipsis", ratio=1)
-    for query in rows:
-        table.add_row(
-            query.id,
-            _kind(query),
-            Text(query.state, style=_STATE_STYLE.get(query.state, "")),
-            since_text(query.since_ms),
-            query.client[:CLIENT_SHOWN],
-            Text(" ".join(query.sql.split()) + ("" if query.sql_whole else " ...")),
-        )
+def _table(rows: list[RunningQuery], width: int) -> Table:
+    cells = [
+        (query.id, _kind(query), query.state, since_text(query.since_ms), _client(query))
+        for query in rows
+    ]
+    heads = ("id", "kind", "state", "since", "client")
+    used = sum(max(map(len, (head, *column))) for head, *column in zip(heads, *cells, strict=True))
+    # An id must stay whole, to be copied; SQL is what gives way.
+    fixed = used + (len(heads) + 1) * len(_GAP)
+    room = max(SQL_SHOWN_MIN, width - fixed)
+    table = Table(box=None, padding=(0, len(_GAP), 0, 0), width=fixed + room)
+    for head in heads:
+        table.add_column(head, no_wrap=True, justify="right" if head == "since" else "left")
+    table.add_column("SQL", no_wrap=True)
+    for query, row in zip(rows, cells, strict=True):
+        style = _STATE_STYLE.get(query.state, "")
+        table.add_row(*row, Text(_short(query, room)), style=style)
     return table
+
+
+def _short(query: RunningQuery, room: int) -> str:
+    sql = " ".join(query.sql.split())
+    if len(sql) <= room and query.sql_whole:
+        return sql
+    return sql[: room - 3] + "..."
+
+
+def _client(query: RunningQuery) -> str:
+    return query.client[:CLIENT_SHOWN]
 
 
 def _kind(query: RunningQuery) -> str:

@@ -24,6 +24,7 @@ from raftzmq.wire.client import Flags, Kind, Level, encode_batch, encode_reply, 
 from raftzmq.wire.greeting import Challenge, Hello, Welcome
 from raftzmq.wire.payload import encode_error, encode_results, encode_statements
 from raftzmq.wire.peer import PeerMessage, encode_peer
+from raftzmq.wire.queries import QueryList, RunningQuery, encode_queries
 from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
 from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
 
@@ -151,6 +152,40 @@ RESULTS: Final = encode_results([(1, 7, None, None), (0, 0, ("a", "b"), ((1, "x"
 ERROR: Final = encode_error("n2 is not the leader", "tcp://127.0.0.1:7101")
 
 
+QUERIES: Final = QueryList(
+    node="n2",
+    queries=(
+        RunningQuery(
+            id="n2-1a2b3-17",
+            kind="read",
+            state="running",
+            since_ms=2_300,
+            client="00ff",
+            index=0,
+            requests=1,
+            steps=0,
+            sql="SELECT count(*) FROM t",
+            sql_whole=True,
+        ),
+        RunningQuery(
+            id="n2-1a2b3-w1234",
+            kind="write",
+            state="running",
+            since_ms=120,
+            client="",
+            index=1_234,
+            requests=1,
+            steps=1 << 32,
+            sql="UPDATE t SET a = a + 1",
+            sql_whole=False,
+        ),
+    ),
+    left_out=3,
+    reads_waiting=40,
+    entries_waiting=2,
+)
+
+
 def samples() -> dict[str, bytes]:
     """Name -> bytes of every kind of message; the names stand in the golden file."""
     found = {
@@ -166,6 +201,7 @@ def samples() -> dict[str, bytes]:
             "body results": RESULTS,
             "body error": ERROR,
             "body status": encode_status(STATUS),
+            "body queries": encode_queries(QUERIES),
         }
     )
     return found

@@ -22,6 +22,7 @@ from raftzmq.wire.client import (
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.payload import decode_error, decode_results, decode_statements
 from raftzmq.wire.peer import decode_peer
+from raftzmq.wire.queries import decode_queries
 from raftzmq.wire.status import decode_status
 from raftzmq.wire.version import check_client_frame
 from tests.wire.samples import samples
@@ -35,6 +36,7 @@ DECODERS: Final[dict[str, Callable[[bytes], object]]] = {
     "body results": decode_results,
     "body error": decode_error,
     "body status": decode_status,
+    "body queries": decode_queries,
     "frame": check_client_frame,
 }
 SAMPLES: Final = list(samples().values())
