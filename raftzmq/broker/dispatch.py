@@ -59,6 +59,7 @@ class Dispatch:
         self.reads_any: deque[Pending] = deque()
         self.reads_session: deque[Pending] = deque()
         self.reads_leader: deque[Pending] = deque()
+        self.reads_stale: deque[Pending] = deque()
         self.slow: deque[Pending] = deque()
         self.again: list[Pending] = []
         self.in_flight: dict[bytes, InFlight] = {}
@@ -76,12 +77,15 @@ class Dispatch:
             return self.reads_session
         if item.level == Level.LEADER:
             return self.reads_leader
+        if item.level == Level.STALE:
+            return self.reads_stale
         return self.reads_any
 
     def queues(self) -> tuple[deque[Pending], ...]:
         """All queues."""
         return (
-            self.writes, self.reads_any, self.reads_session, self.reads_leader, self.slow,
+            self.writes, self.reads_any, self.reads_session, self.reads_leader,
+            self.reads_stale, self.slow,
         )  # fmt: skip
 
     def take_batches(self, now_ms: int) -> list[Outgoing]:
@@ -92,11 +96,13 @@ class Dispatch:
         if self.writes:
             self._send_writes(out, now_ms)
         if self.reads_any:
-            self._send_reads(self.reads_any, out, now_ms)
+            self._send_reads(self.reads_any, Lane.FAST, out, now_ms)
         if self.reads_session:
-            self._send_reads(self.reads_session, out, now_ms)
+            self._send_reads(self.reads_session, Lane.FREE, out, now_ms)
+        if self.reads_stale:
+            self._send_reads(self.reads_stale, Lane.FREE, out, now_ms)
         if self.reads_leader:
-            self._send_reads(self.reads_leader, out, now_ms)
+            self._send_reads(self.reads_leader, Lane.FAST, out, now_ms)
         if self.slow:
             self._send_slow(out, now_ms)
         return out
@@ -123,9 +129,11 @@ class Dispatch:
             if items:
                 out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
 
-    def _send_reads(self, queue: deque[Pending], out: list[Outgoing], now_ms: int) -> None:
+    def _send_reads(
+        self, queue: deque[Pending], lane: Lane, out: list[Outgoing], now_ms: int
+    ) -> None:
         while queue:
-            free, node = self._target(queue[0], Lane.FAST)
+            free, node = self._target(queue[0], lane)
             if node is None:
                 return
             count = max(READ_SPREAD_MIN, -(-len(queue) // free))
@@ -134,7 +142,7 @@ class Dispatch:
                 reaches = max(self._view.nodes[node].applied_index, queue[0].min_index)
             items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
             if items:
-                out.append(self._batch(node, Lane.FAST, items, _FAST_ONLY, now_ms))
+                out.append(self._batch(node, lane, items, _FAST_ONLY, now_ms))
 
     def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
         waiting: list[Pending] = []

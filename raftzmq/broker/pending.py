@@ -10,14 +10,27 @@ from raftzmq import limits
 
 
 class Lane(IntEnum):
-    """Which lanes of a node a batch uses."""
+    """Which lanes of a node a batch uses.
+
+    A batch is answered as a whole, and linearizable reads wait until all that was committed
+    before is applied. While a long UPDATE is applied, that is as long as the UPDATE. Reads that
+    need not wait for it therefore travel neither with them nor behind them.
+    """
 
     WRITE = 0
     FAST = 1
+    """Short reads at LINEARIZABLE or LEADER."""
     SLOW = 2
+    FREE = 3
+    """Short reads at SESSION or STALE."""
 
 
-LANES: Final = (limits.WRITE_LANES, limits.FAST_READ_LANES, limits.SLOW_READ_LANES)
+LANES: Final = (
+    limits.WRITE_LANES,
+    limits.FAST_READ_LANES,
+    limits.SLOW_READ_LANES,
+    limits.FAST_READ_LANES,
+)
 """Batches in flight per node, by ``Lane``."""
 NEVER_MS: Final = 1 << 62
 """A time that does not come."""
@@ -34,6 +47,7 @@ class Pending:
         doubt: an earlier hand-over of this write may have been executed, so that no later
             answer may tell the client NOT_EXECUTED.
         avoid: the node that could not serve it last, or empty.
+        text: its SQL if that is one of ``slow_texts``, else empty.
         tries: answers that sent it back into a queue.
         reason: why it is still here, for the message when its time runs out.
         done: answered; whoever still holds it lets it go.
@@ -55,6 +69,7 @@ class Pending:
         "reason",
         "sequence",
         "slow",
+        "text",
         "tries",
     )
 
@@ -86,6 +101,7 @@ class Pending:
         self.done = False
         self.avoid = ""
         self.tries = 0
+        self.text = b""
         self.reason = ""
 
 
@@ -111,7 +127,7 @@ class Load:
     __slots__ = ("busy", "last_used", "requests")
 
     def __init__(self) -> None:
-        self.busy = [0, 0, 0]
+        self.busy = [0] * len(LANES)
         self.requests = 0
         self.last_used = 0
 

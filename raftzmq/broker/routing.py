@@ -26,6 +26,7 @@ from raftzmq.broker.dispatch import ANSWER_LOST_MS, Dispatch, Outgoing
 from raftzmq.broker.health import ClusterView
 from raftzmq.broker.pending import NEVER_MS, Counters, InFlight, Lane, Pending
 from raftzmq.broker.replies import Replies, error_blob, error_words
+from raftzmq.broker.slow_texts import SlowTexts
 from raftzmq.errors import (
     DeadlineExpired,
     Deferred,
@@ -93,6 +94,7 @@ class Router:
         self._dispatch = Dispatch(self.view, self.counters, self._expired)
         self._parked: deque[tuple[int, Pending]] = deque()
         self._replies = Replies()
+        self._slow_texts = SlowTexts()
         self._held = 0
         self._held_bytes = 0
         self._order = 0
@@ -130,7 +132,9 @@ class Router:
 
     def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> None:
         try:
-            kind, client, sequence, level, min_index, _, timeout_ms, flags, _ = decode_request(blob)
+            kind, client, sequence, level, min_index, _, timeout_ms, flags, payload = (
+                decode_request(blob)
+            )
         except DecodeError as error:
             self.counters.dropped_malformed += 1
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
@@ -169,6 +173,9 @@ class Router:
         if is_write:
             self._dispatch.writes.append(item)
         else:
+            if self._slow_texts:
+                item.text = self._slow_texts.known(payload)
+                item.slow = slow or self._slow_texts.is_slow(item.text)
             self._dispatch.queue_of(item).append(item)
 
     def _serve_here(self, identity: bytes, kind: int, client: bytes, sequence: int) -> None:
@@ -197,8 +204,10 @@ class Router:
                 "queued_writes": len(self._dispatch.writes),
                 "queued_fast_reads": len(self._dispatch.reads_any)
                 + len(self._dispatch.reads_session)
-                + len(self._dispatch.reads_leader),
+                + len(self._dispatch.reads_leader)
+                + len(self._dispatch.reads_stale),
                 "queued_slow_reads": len(self._dispatch.slow),
+                "slow_texts": len(self._slow_texts),
                 "batches_in_flight": len(self._dispatch.in_flight),
                 **asdict(self.counters),
             },
@@ -245,6 +254,9 @@ class Router:
                 continue
             if reply.index > index:
                 index = reply.index
+            if item.text:
+                slow_ms = now_ms - batch.sent_ms if batch.lane is Lane.SLOW else None
+                self._slow_texts.answered(item.text, slow_ms)
             self._finish(item, blob)
         self.view.applied(node, index)
 
@@ -336,6 +348,7 @@ class Router:
 
     def _make_slow(self, item: Pending) -> None:
         header = decode_request(item.blob)
+        item.text = self._slow_texts.deferred(header.payload)
         blob = encode_request(*header._replace(flags=header.flags | Flags.SLOW))
         self._held_bytes += len(blob) - len(item.blob)
         item.blob = blob

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from raftzmq import limits
+from raftzmq.bench.isolation import IsolationRun
+from raftzmq.bench.isolation_report import make_isolation_report, show_isolation
 from raftzmq.bench.meter import local_pids, read_meters
 from raftzmq.bench.report import Report, make_report, show_report
 from raftzmq.bench.run import Run, Samples
@@ -35,8 +38,23 @@ WARM_UP_S = 1.0
 STATUS_MS = 2_000
 
 
+class Subject(StrEnum):
+    """What a run is about."""
+
+    WRITES = "writes"
+    READS = "reads"
+    MIXED = "mixed"
+    ISOLATION = "isolation"
+
+
 def bench(
-    mix: Annotated[Mix, typer.Argument(help="What is asked of the database.")] = Mix.WRITES,
+    subject: Annotated[
+        Subject,
+        typer.Argument(
+            help="writes, reads, mixed: what is asked of the database. isolation: how much slow "
+            "statements slow the point reads of others."
+        ),
+    ] = Subject.WRITES,
     clients: Annotated[
         int, typer.Option("--clients", "-n", min=1, max=20_000, help="Requests in flight.")
     ] = 64,
@@ -60,6 +78,14 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    rate: Annotated[
+        float,
+        typer.Option(min=1, max=10_000, help="Of isolation: reads per second and level."),
+    ] = 100.0,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Of isolation: exit with 1 if p99 grows more than fivefold."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
     """Load a cluster with single-row inserts and reads by key, and say what it did and cost.
@@ -67,14 +93,26 @@ def bench(
     Every request is one transaction, as durable or as fresh as any other. One process makes
     the load and needs a processor too, so on a small machine it is a part of the result.
 
+    isolation times point reads at three levels alone for --seconds, then for as long again beside
+    one client that runs 2-second SELECTs without pause and one that applies a 2-second UPDATE every
+    10 seconds; 20 seconds are the least that says something. It counts elections, too.
+
+    Exit codes: 1 requests failed or, with --check, the slow harmed the others; 3, 4, 5 as for
+    a write.
+
     Example: raftzmq bench writes --clients 256 --seconds 10
+
+    Example: raftzmq bench isolation --seconds 60 --check
 
     Example: raftzmq bench reads --connect tcp://127.0.0.1:7100 --json
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    if subject is Subject.ISOLATION:
+        _isolation(connect, nodes, rate, seconds, check=check, as_json=as_json)
+        return
     workload = Workload(
-        mix,
+        Mix(subject.value),
         value_size=value_size,
         read_share=read_share,
         level=Level[level.name],
@@ -87,6 +125,22 @@ def bench(
     else:
         Console(highlight=False).print(show_report(report))
     if report.errors:
+        raise typer.Exit(exit_codes.FAILED)
+
+
+def _isolation(
+    connect: str | None, nodes: int, rate: float, seconds: float, *, check: bool, as_json: bool
+) -> None:
+    with _target(connect, nodes) as (address, _):
+        run = IsolationRun(
+            address, rate=rate, seconds=seconds, say=lambda line: typer.echo(line, err=True)
+        )
+        report = make_isolation_report(run.run(), rate=rate, seconds=seconds)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        Console(highlight=False).print(show_isolation(report))
+    if report.errors or (check and report.broken):
         raise typer.Exit(exit_codes.FAILED)
 
 
