@@ -244,7 +244,7 @@ class Reader:
             # A snapshot begins with the first read, not with BEGIN.
             found = self._own.execute(schema.READ_APPLIED, prepare_flags=OWN).fetchall()
         except apsw.InterruptError as error:
-            raise ShuttingDown("the node is stopping") from error
+            raise self._cancelled or ShuttingDown("the node is stopping") from error
         except apsw.Error as error:
             raise storage_failed(error) from error
         self._applied = cast(int, found[0][0])

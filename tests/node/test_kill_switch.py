@@ -36,7 +36,9 @@ class Recorder:
 def reader(tmp_path: Path) -> Iterator[Reader]:
     world = World(tmp_path)
     made = Reader(world.path)
+    made.begin()  # as a worker does: nothing of the host may run while a kill can come
     yield made
+    made.end()
     made.close()
     world.machine.close()
 
@@ -114,7 +116,11 @@ def test_a_real_statement_is_stopped_and_the_next_is_not(reader: Reader) -> None
         looked.set()
         return 0.0
 
-    killer = threading.Thread(target=lambda: looked.wait(10) and switch.kill(1, WHY))
+    def stop() -> None:
+        assert looked.wait(10)
+        switch.kill(1, WHY)
+
+    killer = threading.Thread(target=stop)
     killer.start()
     with switch.running(1, reader):
         assert run(reader, ENDLESS, monotonic=monotonic) == (Killed.code, [WHY.message, ""])
@@ -138,7 +144,6 @@ def test_a_kill_between_two_statements_of_a_request_is_not_lost(reader: Reader) 
 
 def test_a_killed_snapshot_is_given_back(reader: Reader) -> None:
     switch = KillSwitch()
-    reader.begin()
     with switch.running(1, reader):
         switch.kill(1, WHY)
         assert run(reader, ENDLESS)[0] == Killed.code
