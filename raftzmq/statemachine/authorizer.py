@@ -109,6 +109,7 @@ _PRAGMAS_READER: Final = frozenset(
 )
 """Allowed to readers only. Their answers depend on the history of the connection or of the
 file (table_list follows a hash table), so a write could carry the difference into a table."""
+_CHANGES_ROWS: Final = frozenset({apsw.SQLITE_DELETE, apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE})
 
 
 class Authorizer:
@@ -123,6 +124,7 @@ class Authorizer:
         fresh: the schema may be changed. Otherwise a change is refused and ``needs_fresh`` set.
         needs_fresh: a statement would have changed the schema or its statistics.
         defers: PRAGMA defer_foreign_keys was used since the host last cleared this.
+        noted: takes the changes of rows that are being prepared, see ``rowids.py``; or None.
     """
 
     __slots__ = (
@@ -131,6 +133,7 @@ class Authorizer:
         "defers",
         "fresh",
         "needs_fresh",
+        "noted",
         "refused",
         "running",
         "sql",
@@ -145,6 +148,7 @@ class Authorizer:
         self.sql = ""
         self.refused = ""
         self.defers = False
+        self.noted: list[tuple[int, str, str]] | None = None
 
     def __call__(
         self,
@@ -159,6 +163,8 @@ class Authorizer:
             return apsw.SQLITE_OK
         if operation == apsw.SQLITE_READ:
             return self._read((first or "").lower(), (second or "").lower())
+        if self.noted is not None and operation in _CHANGES_ROWS:
+            self.noted.append((operation, first or "", second or ""))
         if operation == apsw.SQLITE_ANALYZE and _internal(first or ""):
             # A plain ANALYZE visits every table. How many ledger rows are written at this
             # moment depends on how entries were grouped, so those tables are passed over.

@@ -29,6 +29,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
 from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.rowids import Noted, RowidWatch
 
 Parameters: TypeAlias = "list[apsw.SQLiteValue] | dict[str, apsw.SQLiteValue] | None"
 Statements: TypeAlias = "list[tuple[str, Parameters]]"
@@ -42,6 +43,10 @@ _ROWID_MAX: Final = (1 << 63) - 1
 _VALUE_BYTES: Final = 9
 """What a number counts for in a result; no msgpack scalar is longer."""
 _PLAIN_CHANGE: Final = re.compile(r"\s*(?:insert|update|delete|replace)\b", re.IGNORECASE)
+_NUMBERS_NO_ROW: Final = re.compile(r"\s*(?:update|delete)\b", re.IGNORECASE)
+"""Changes that give no row a rowid unless ``rowids.py`` finds otherwise."""
+_TRACED, _UNSEEN, _PLAIN, _UNWATCHED = range(4)
+"""How a text is run; what is known of it grows from left to right."""
 _MAYBE_MORE: Final = re.compile(r";|returning", re.IGNORECASE)
 _CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)\b", re.IGNORECASE)
 _KINDS_MAX: Final = 2_000
@@ -135,10 +140,10 @@ class Executor:
         self._steps = 0
         self._rowid_end = False
         self._changes_before = 0
-        self._kinds: dict[str, bool] = {}
+        self._kinds: dict[str, int] = {}
         self._pack = msgpack.Packer(autoreset=True).pack
         connection.set_progress_handler(self._on_progress, STEPS_PER_CHECK)
-        connection.set_update_hook(self._on_row)
+        self._watch = RowidWatch(connection, authorizer, self._on_row)
         connection.create_scalar_function(
             "total_changes", self._total_changes, 0, flags=apsw.SQLITE_INNOCUOUS
         )
@@ -209,19 +214,25 @@ class Executor:
         connection = self._connection
         execute = self._plain.execute
         authorizer = self._authorizer
+        watch = self._watch
         results: list[Result] = []
         rows_bytes = 0
         for sql, parameters in statements:
             before = connection.total_changes()
-            plain = self._kinds.get(sql)
-            if plain is None:
-                plain = self._classify(sql)
+            kind = self._kinds.get(sql)
+            if kind is None:
+                kind = self._classify(sql)
             columns = rows = None
             authorizer.sql = sql
             authorizer.refused = ""
-            if plain:
+            if watch.on is (kind == _UNWATCHED):
+                watch.switch(on=kind != _UNWATCHED)
+            if kind >= _PLAIN:
                 authorizer.running = True
                 execute(sql, parameters)
+            elif kind == _UNSEEN:
+                authorizer.running = False
+                self._first_run(sql, parameters)
             else:
                 authorizer.running = False
                 columns, rows, rows_bytes = self._traced(sql, parameters, rows_bytes)
@@ -230,14 +241,46 @@ class Executor:
             results.append([changes, connection.last_insert_rowid(), columns, rows])
         return results
 
-    def _classify(self, sql: str) -> bool:
-        """Whether ``sql`` is one change that returns no rows, for which no trace is needed."""
-        plain = bool(_PLAIN_CHANGE.match(sql)) and not _MAYBE_MORE.search(sql)
+    def _classify(self, sql: str) -> int:
+        """Plain is one change that returns no rows, for which no trace is needed."""
+        if not _PLAIN_CHANGE.match(sql) or _MAYBE_MORE.search(sql):
+            return self._remember(sql, _TRACED)
+        if self._fresh or not _NUMBERS_NO_ROW.match(sql):
+            # On a fresh connection the schema may change between two runs of the same text.
+            return self._remember(sql, _PLAIN)
+        return _UNSEEN
+
+    def _remember(self, sql: str, kind: int) -> int:
         if len(sql) <= _KIND_SQL_LENGTH_MAX:
             if len(self._kinds) >= _KINDS_MAX:
                 self._kinds.clear()
-            self._kinds[sql] = plain
-        return plain
+            self._kinds[sql] = kind
+        return kind
+
+    def _first_run(self, sql: str, parameters: Parameters) -> None:
+        """Run a plain UPDATE or DELETE, and learn between preparing and running what it does.
+
+        What was learnt holds as long as this connection: the schema changes on another one.
+        """
+        authorizer = self._authorizer
+        noted: list[Noted] = []
+
+        def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            authorizer.noted = None
+            needed = self._watch.is_needed(noted)
+            self._remember(sql, _PLAIN if needed else _UNWATCHED)
+            self._watch.switch(on=needed)
+            authorizer.running = True
+            return True
+
+        cursor = self._connection.cursor()
+        cursor.exec_trace = begins
+        authorizer.noted = noted
+        try:
+            cursor.execute(sql, parameters)
+        finally:
+            authorizer.noted = None
+            cursor.close(True)
 
     def _traced(
         self, sql: str, parameters: Parameters, rows_bytes: int
