@@ -38,7 +38,9 @@ _FILL: Final = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
     "INSERT INTO bench_slow (value) SELECT i % 1000 FROM n"
 )
-_UPDATE: Final = "UPDATE bench_slow SET value = value + 1"
+_UPDATE: Final = (
+    "UPDATE bench_slow SET value = (value + length(printf('%d of %d', id, value))) % 1000"
+)
 _SELECT: Final = (
     "WITH some AS (SELECT value FROM bench_slow LIMIT ?) "
     "SELECT sum(a.value < b.value) FROM bench_slow AS a, some AS b"

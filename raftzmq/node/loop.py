@@ -24,7 +24,7 @@ from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NodeSnapshots, TakeFailed, Taken
 from raftzmq.node.startup import Opened, open_machine
 from raftzmq.node.status import StatusReport
-from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
+from raftzmq.node.workers import ADDRESS, SLOW_NICE, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
 from raftzmq.raft.types import (
@@ -147,7 +147,8 @@ class Node:
         self._workers = Workers(
             self._context, self._gate, bounds, lambda error: self._mail.put(Failed(error))
         )
-        self._workers.start(fast + slow)
+        self._workers.start(fast)
+        self._workers.start(slow, nice=SLOW_NICE)
         numbers, switches = itertools.count(1), self._workers.switches
         self._fast = WorkerPool(fast, self._worker_router, switches, numbers)
         self._slow = WorkerPool(slow, self._worker_router, switches, numbers)

@@ -8,6 +8,8 @@ run one read each for as long as it may take.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +32,10 @@ from raftzmq.wire.payload import encode_error
 ADDRESS = "inproc://rep-workers"
 QUEUE_CLEAN_ABOVE = 1_000
 FAST_LEAST_MS = 1
+SLOW_NICE = 5
+"""Where processors are scarce, a long SELECT gets a third of what the raft thread, the applier
+and the fast workers get. Not more than that: a thread that waits for a processor while it holds
+the interpreter lock keeps the others waiting, too."""
 RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
 FAST_RESULT_BYTES = 16 << 10
 """A read with more rows than this goes to a slow worker, so that the replies of a whole batch
@@ -218,13 +224,18 @@ class Workers:
         self._threads: list[threading.Thread] = []
         self.switches: dict[bytes, KillSwitch] = {}
 
-    def start(self, names: Sequence[bytes]) -> None:
-        """Start a worker per name and wait until each is connected."""
+    def start(self, names: Sequence[bytes], *, nice: int = 0) -> None:
+        """Start a worker per name and wait until each is connected.
+
+        Args:
+            names: under which the raft thread addresses them.
+            nice: added to the niceness of each thread.
+        """
         connected = threading.Barrier(len(names) + 1)
         for name in names:
             self.switches[name] = KillSwitch()
             thread = threading.Thread(
-                target=self._serve, args=(name, connected.wait), name=name.decode()
+                target=self._serve, args=(name, nice, connected.wait), name=name.decode()
             )
             thread.start()
             self._threads.append(thread)
@@ -235,7 +246,8 @@ class Workers:
         for thread in self._threads:
             thread.join()
 
-    def _serve(self, name: bytes, connected: Callable[[], int]) -> None:
+    def _serve(self, name: bytes, nice: int, connected: Callable[[], int]) -> None:
+        _be_nice(nice)
         socket = open_socket(self._context, Purpose.WORKER_REP)
         socket.setsockopt(zmq.ROUTING_ID, name)
         socket.connect(ADDRESS)
@@ -319,6 +331,14 @@ class Workers:
         with self._gate.reading():
             index, digest = content_digest(self._gate.path)
         return _packed(index, [(0, msgpack.packb([index, digest]))])
+
+
+def _be_nice(nice: int) -> None:
+    # On Linux each thread has a niceness of its own (setpriority(2), "C library/kernel
+    # differences"); elsewhere it belongs to the process, which must keep its own.
+    if nice and sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)
 
 
 def _packed(index: int, replies: list[tuple[int, bytes]]) -> bytes:

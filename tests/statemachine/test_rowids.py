@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import apsw
 import pytest
 
 from raftzmq.errors import SqlError
 from raftzmq.statemachine import statements
+from raftzmq.statemachine.authorizer import Authorizer
 from raftzmq.statemachine.rowids import RowidWatch
 from tests.statemachine.world import World
 
@@ -117,3 +119,27 @@ def test_a_trigger_made_later_is_seen(world: World) -> None:
         "CREATE TRIGGER again AFTER UPDATE ON t BEGIN REPLACE INTO copies VALUES (new.v, 1); END"
     )
     assert world.do((update, [3]), trigger, (update, [LAST]))[0] == SqlError.code
+
+
+@pytest.mark.parametrize(
+    ("noted", "needed"),
+    [
+        ([], True),  # prepared before, unseen
+        ([(apsw.SQLITE_UPDATE, "t", "v")], False),
+        ([(apsw.SQLITE_UPDATE, "T", "V")], False),
+        ([(apsw.SQLITE_DELETE, "t", "")], False),
+        ([(apsw.SQLITE_UPDATE, "t", "v"), (apsw.SQLITE_INSERT, "bare", "")], True),
+        ([(apsw.SQLITE_UPDATE, "t", "v"), (apsw.SQLITE_UPDATE, "t", "id")], True),
+        ([(apsw.SQLITE_UPDATE, "bare", "ROWID")], True),
+        ([(apsw.SQLITE_UPDATE, "named", "rowid")], True),
+        ([(apsw.SQLITE_UPDATE, "words", "body")], True),  # a virtual table
+        ([(apsw.SQLITE_UPDATE, "shown", "v")], True),  # a view
+        ([(apsw.SQLITE_UPDATE, "unknown", "v")], True),
+    ],
+)
+def test_what_must_be_watched(noted: list[tuple[int, str, str]], needed: bool) -> None:
+    connection = apsw.Connection(":memory:")
+    for sql in (*SCHEMA, "CREATE VIRTUAL TABLE words USING fts5 (body)"):
+        connection.execute(sql)
+    watch = RowidWatch(connection, Authorizer(reader=False), lambda *row: None)
+    assert watch.is_needed(noted) is needed
