@@ -9,6 +9,7 @@ from raftzmq.errors import (
     ConstraintFailed,
     DeadlineExpired,
     Deferred,
+    Killed,
     LedgerExpired,
     NotLeader,
     OutcomeUnknown,
@@ -188,3 +189,10 @@ def test_too_stale_is_told_after_a_few_attempts(session: Session) -> None:
         steps.append(session.answered(call, reply(call, TooStale.code), 1))
     assert steps == [Next.AGAIN_ELSEWHERE, Next.AGAIN_ELSEWHERE, Next.DONE]
     assert isinstance(call.error, TooStale)
+
+
+def test_a_killed_read_is_not_sent_again(session: Session) -> None:
+    call = session.read(b"p", 0)
+    send(session, call)
+    assert session.answered(call, reply(call, Killed.code), 0) is Next.DONE
+    assert isinstance(call.error, Killed)
