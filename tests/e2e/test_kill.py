@@ -177,9 +177,7 @@ def test_a_write_being_applied_is_listed_and_not_killed(cluster: Cluster) -> Non
         on_leader = [each for each in found if each["node"] == leader]
         return found if on_leader and on_leader[0]["steps"] > 0 else None
 
-    (write, *_) = [
-        each for each in wait_for(applied_where, "the write") if each["node"] == leader
-    ]
+    (write, *_) = [each for each in wait_for(applied_where, "the write") if each["node"] == leader]
     assert write["sql"] == update
     assert write["index"] > 0
     refused = raftzmq(cluster, "kill", write["id"])
