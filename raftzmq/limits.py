@@ -42,6 +42,8 @@ MESSAGE_BYTES_MAX: Final = 24 << 20
 RESULT_BYTES_MAX: Final = 16 << 20
 STATEMENTS_MAX: Final = 10_000
 PARAMETERS_MAX: Final = 32_766
+REQUEST_VALUES_MAX: Final = 2_000_000
+"""Values in the arrays of one request: each takes tens of bytes once it is decoded."""
 CLIENT_ID_BYTES_MAX: Final = 64
 BATCH_REQUESTS_MAX: Final = 1024
 BATCH_BYTES_MAX: Final = 1 << 20
@@ -61,6 +63,12 @@ LEDGER_BYTES_MAX: Final = 32 << 20
 READ_WORKERS_FAST: Final = 2
 READ_WORKERS_SLOW: Final = 6
 NODE_PENDING_REQUESTS_MAX: Final = 50_000
+NODE_PENDING_BYTES_MAX: Final = 256 << 20
+"""Messages whose requests are not answered yet. Both bounds are shared fairly by connections."""
+CONNECTIONS_MAX: Final = 4_096
+"""Per socket that strangers can reach; further ones are closed as they come."""
+GROWTH_BYTES_MAX: Final = 768 << 20
+"""A process that is larger than this closes connections that send much or do not read."""
 APPLY_GROUP_ENTRIES_MAX: Final = 64
 OBSERVER_TTL_MS: Final = 5_000
 

@@ -15,11 +15,15 @@ from zmq.utils.monitor import parse_monitor_message
 from raftzmq import limits
 from raftzmq.broker.routing import Router
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.doorman import Doorman
+from raftzmq.transport.intake import Intake
 from raftzmq.transport.sockets import Context, Purpose, Socket, bind, connect, open_socket
 
 CLOSE_LINGER_MS: Final = 200
 """The last replies may take so long to leave; LINGER 0 would drop the refusals at a stop."""
-OBSERVE_MS: Final = 1_000
+OBSERVE_MS: Final = 400
+"""The answer holds the status, well within ``health.SILENCE_MS_MAX``: a node whose list of
+observers is full pushes nothing to a new broker and must not be taken for silent."""
 DRAIN_MESSAGES_MAX: Final = 512
 """Messages taken from one socket per round, so that a busy client cannot starve the nodes."""
 
@@ -60,6 +64,8 @@ class Broker:
         self._nodes: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
         self._frontend = open_socket(self._context, Purpose.BROKER_ROUTER)
+        self._intake = Intake(self._frontend, DRAIN_MESSAGES_MAX)
+        self._doorman = Doorman({"client": self._frontend})
         self._poller.register(self._frontend, zmq.POLLIN)
         try:
             for address in addresses:
@@ -81,6 +87,7 @@ class Broker:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until ``stop()`` is true (asked at least ten times a second), then close."""
+        self._doorman.start()
         try:
             while not stop():
                 self.round()
@@ -92,6 +99,7 @@ class Broker:
     def round(self) -> None:
         """One round of the loop; waits at most 100 ms for something to do."""
         router = self.router
+        router.dropped_at_sockets = self._doorman.seen
         ready = dict(self._poller.poll(router.wait_ms(monotonic_ms())))
         now_ms = monotonic_ms()
         for node, monitor in self._monitors.items():
@@ -111,13 +119,10 @@ class Broker:
         self._send_replies()
 
     def _take_requests(self, now_ms: int) -> None:
-        receive, take = self._frontend.recv_multipart, self.router.from_client
-        try:
-            for _ in range(DRAIN_MESSAGES_MAX):
-                frames = receive(zmq.DONTWAIT)
-                take(frames[0], frames[1:], now_ms)
-        except zmq.Again:
-            return
+        take = self.router.from_client
+        for frames in self._intake.turn():
+            take(frames[0], frames[1:], now_ms)
+        self.router.counters.dropped_overlong = self._intake.overlong
 
     def _take_answers(self, node: str, dealer: Socket, now_ms: int) -> None:
         try:
@@ -168,4 +173,5 @@ class Broker:
             dealer.close(0)
         self._nodes.clear()
         self._monitors.clear()
+        self._doorman.stop()
         self._frontend.close(CLOSE_LINGER_MS)

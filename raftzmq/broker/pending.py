@@ -145,6 +145,7 @@ class Counters:
     leader_changes: int = 0
     nodes_lost: int = 0
     dropped_envelope: int = 0
+    dropped_overlong: int = 0
     dropped_version: int = 0
     dropped_malformed: int = 0
     dropped_overload: int = 0

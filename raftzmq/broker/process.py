@@ -9,6 +9,7 @@ from raftzmq.config import ClusterConfig
 from raftzmq.errors import ConfigError, StartError
 from raftzmq.observe.log_line import say
 from raftzmq.observe.service_manager import notify
+from raftzmq.transport.sockets import open_context
 
 
 def run_broker(config: ClusterConfig, name: str) -> int:
@@ -35,6 +36,7 @@ def run_broker(config: ClusterConfig, name: str) -> int:
             name=name,
             requests_max=config.limits.broker_queue_requests_max,
             bytes_max=config.limits.broker_queue_bytes_max,
+            context=open_context(),
         )
     except StartError as error:
         say(name, f"error: {error}")

@@ -43,6 +43,7 @@ from raftzmq.errors import (
     Unavailable,
     UnsupportedVersion,
 )
+from raftzmq.transport.shares import Shares
 from raftzmq.wire.client import (
     Flags,
     Kind,
@@ -61,6 +62,10 @@ from raftzmq.wire.version import CLIENT_FRAME, VersionMismatch, check_client_fra
 
 OBSERVE_BATCH: Final = b"observe!"
 STATUS_PUSH: Final = b"status"
+EXPIRY_REQUESTS_PER_MS: Final = 1_000
+"""The search for requests whose time ran out looks at all that is held, and then rests a
+millisecond for so many of them: a client that sets thousands of different timeouts must not cause
+a search for each."""
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
 
@@ -87,18 +92,17 @@ class Router:
     ) -> None:
         self.view = ClusterView(nodes)
         self.counters = Counters()
+        self.dropped_at_sockets: Mapping[str, int] = {}
         self._cluster = cluster
         self._name = name
-        self._requests_max = requests_max
-        self._bytes_max = bytes_max
         self._dispatch = Dispatch(self.view, self.counters, self._expired)
         self._parked: deque[tuple[int, Pending]] = deque()
         self._replies = Replies()
         self._slow_texts = SlowTexts()
-        self._held = 0
-        self._held_bytes = 0
+        self._shares = Shares(requests_max, bytes_max)
         self._order = 0
         self._next_expiry_ms = NEVER_MS
+        self._expiry_rests_ms = 0
         self._leader: str | None = None
         self._stopping = False
 
@@ -146,11 +150,11 @@ class Router:
             stopping = ShuttingDown("this broker is stopping; ask another one")
             self._refuse(identity, client, sequence, stopping)
             return
-        if self._held >= self._requests_max or self._held_bytes + len(blob) > self._bytes_max:
+        if not self._shares.take(identity, 1, len(blob)):
             self.counters.dropped_overload += 1
             refusal = Overloaded(
-                f"the broker holds {self._held} requests ({self._held_bytes} bytes) already; "
-                "wait a little and send again"
+                f"the broker holds {self._shares.requests} requests ({self._shares.bytes} bytes) "
+                "already, too many of them of this connection; wait a little and send again"
             )
             self._refuse(identity, client, sequence, refusal)
             return
@@ -162,8 +166,6 @@ class Router:
         if deadline_ms < self._next_expiry_ms:
             self._next_expiry_ms = deadline_ms
         self._order += 1
-        self._held += 1
-        self._held_bytes += len(blob)
         is_write = kind == Kind.WRITE
         slow = not is_write and bool(flags & Flags.SLOW)
         item = Pending(
@@ -199,8 +201,8 @@ class Router:
                 "term": self.view.term,
                 "unreachable": [view.name for view in views if not view.reachable],
                 "suspect": [view.name for view in views if view.suspect],
-                "held_requests": self._held,
-                "held_bytes": self._held_bytes,
+                "held_requests": self._shares.requests,
+                "held_bytes": self._shares.bytes,
                 "queued_writes": len(self._dispatch.writes),
                 "queued_fast_reads": len(self._dispatch.reads_any)
                 + len(self._dispatch.reads_session)
@@ -210,6 +212,7 @@ class Router:
                 "slow_texts": len(self._slow_texts),
                 "batches_in_flight": len(self._dispatch.in_flight),
                 **asdict(self.counters),
+                "dropped": dict(self.dropped_at_sockets),
             },
         }
 
@@ -350,7 +353,7 @@ class Router:
         header = decode_request(item.blob)
         item.text = self._slow_texts.deferred(header.payload)
         blob = encode_request(*header._replace(flags=header.flags | Flags.SLOW))
-        self._held_bytes += len(blob) - len(item.blob)
+        self._shares.give_back(item.identity, 0, len(item.blob) - len(blob))
         item.blob = blob
         item.slow = True
         self._dispatch.slow.append(item)
@@ -435,14 +438,16 @@ class Router:
                 self._dispatch.again.append(item)
         for node in self.view.silent(now_ms):
             self._abandon(node, f"{node} fell silent", now_ms, reads_only=True)
-        if now_ms >= self._next_expiry_ms:
+        if now_ms >= max(self._next_expiry_ms, self._expiry_rests_ms):
+            self._expiry_rests_ms = now_ms + self._shares.requests // EXPIRY_REQUESTS_PER_MS
             self._expire(now_ms)
         if now_ms >= self._dispatch.next_lost_ms:
             self._send_lost_again(now_ms)
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing is due, at most 100 ms; the sockets may be polled that long."""
-        due_ms = min(now_ms + 100, self._next_expiry_ms, self._dispatch.next_lost_ms)
+        expiry_ms = max(self._next_expiry_ms, self._expiry_rests_ms)
+        due_ms = min(now_ms + 100, expiry_ms, self._dispatch.next_lost_ms)
         if self._parked:
             due_ms = min(due_ms, self._parked[0][0])
         return max(0, due_ms - now_ms)
@@ -526,6 +531,8 @@ class Router:
         held += self._dispatch.again
         held += [item for _, item in self._parked]
         for item in held:
+            if item.done:
+                continue
             if item.doubt:
                 self._finish_with(item, OutcomeUnknown("the broker stopped before the answer"))
             else:
@@ -562,8 +569,7 @@ class Router:
 
     def _finish(self, item: Pending, blob: bytes) -> None:
         item.done = True
-        self._held -= 1
-        self._held_bytes -= len(item.blob)
+        self._shares.give_back(item.identity, 1, len(item.blob))
         self.counters.replies += 1
         self._replies.add(item.identity, blob)
 

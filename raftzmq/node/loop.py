@@ -8,6 +8,7 @@ shares the flush.
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Callable
 
@@ -39,6 +40,8 @@ from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
 from raftzmq.transport.clock import monotonic_ms, wall_ms
+from raftzmq.transport.doorman import Doorman
+from raftzmq.transport.intake import Intake
 from raftzmq.transport.peers import PeerLinks
 from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
 from raftzmq.transport.wakeup import Mailbox
@@ -47,6 +50,8 @@ from raftzmq.wire.version import CLIENT_FRAME, CLIENT_TAG
 
 DRAIN_MAX = 256
 """Messages taken from one socket in one round; the others get their turn after that."""
+ROUTING_ID_BYTES_MAX = 255
+"""What ZeroMQ allows; whatever stands in front of the delimiter is kept until the answer."""
 READY_CONTEXT = 0
 """Context of the node's own read index at start; those of clients count from 1."""
 CHECKPOINT_BYTES_MAX = 16 << 20
@@ -83,8 +88,8 @@ class Node:
         self._awaits_applied = True
         bounds = config.limits
         boot = opened.folder.boot_id
-        # Seeded from the boot id, which is drawn anew at each start.
-        rng = random.Random(f"{name}/{boot}")
+        # From the system: whoever could guess it could tell the seeds of random() in SQL.
+        rng = random.Random(os.urandom(32))
         self._context = open_context()
         self._mail: Mailbox[Report | Taken | TakeFailed | None] = Mailbox()
         self._gate = StateGate(opened.state_path)
@@ -133,12 +138,16 @@ class Node:
             ),
         )
         self._checkpointed_bytes = 0
+        self._peer_odd_frames = 0
         self._conditions = Conditions()
         self._conditions.set("standing", standing_condition(raft.standing))
         self._report = StatusReport(config, self._replica, self._conditions)
         self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
         self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
         self._worker_router = open_socket(self._context, Purpose.WORKER_ROUTER)
+        self._peer_intake = Intake(self._peer_router, DRAIN_MAX, lossy=True)
+        self._client_intake = Intake(self._client_router, DRAIN_MAX)
+        self._doorman = Doorman({"peer": self._peer_router, "client": self._client_router})
         bind(self._peer_router, config.nodes[name].peer)
         bind(self._client_router, config.nodes[name].client)
         self._worker_router.bind(ADDRESS)
@@ -176,6 +185,7 @@ class Node:
             rng=rng,
         )
         self._report.service = self._service
+        self._report.dropped_at_sockets = self._dropped_at_sockets
 
     def stop(self) -> None:
         """Ask the loop to hand over leadership and end; callable from a signal handler."""
@@ -190,6 +200,7 @@ class Node:
             InvariantBroken: the program is wrong; stop and let the service manager restart.
         """
         self._applier.start()
+        self._doorman.start()
         poller = zmq.Poller()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             poller.register(socket, zmq.POLLIN)
@@ -255,13 +266,11 @@ class Node:
         return self._awaits_applied and bool(len(self._mail))
 
     def _take_peers(self) -> None:
-        for _ in range(DRAIN_MAX):
-            try:
-                frames = self._peer_router.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                break
+        for frames in self._peer_intake.turn():
             if len(frames) == 2:
                 self._replica.receive(frames[1])
+            else:
+                self._peer_odd_frames += 1
 
     def _take_link_events(self) -> None:
         for event in self._links.events():
@@ -272,15 +281,13 @@ class Node:
                 self._replica.raft.peer_lost(event.peer)
 
     def _take_clients(self, now_ms: int) -> None:
-        for _ in range(DRAIN_MAX):
-            try:
-                frames = self._client_router.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
-            if b"" not in frames:
-                continue  # no REQ envelope: nobody would understand an answer
-            cut = frames.index(b"")
+        for frames in self._client_intake.turn():
+            cut = frames.index(b"") if b"" in frames else 0
             envelope, body = frames[:cut], frames[cut + 1 :]
+            if not envelope or max(map(len, envelope)) > ROUTING_ID_BYTES_MAX:
+                # No REQ envelope: nobody would understand an answer.
+                self._service.counters.no_envelope += 1
+                continue
             if len(body) in (2, 3) and body[0] == CLIENT_FRAME:
                 flags = body[2][0] if len(body) == 3 and body[2] else 0
                 self._service.receive(envelope, body[1], flags, now_ms)
@@ -382,8 +389,20 @@ class Node:
             self._client_router.send_multipart(
                 [*envelope, b"", CLIENT_FRAME, frame], zmq.DONTWAIT, copy=True
             )
-        except zmq.ZMQError:
-            return  # the client left or does not read; its deadline tells it
+        except zmq.ZMQError as error:
+            # The client left or does not read; its deadline tells it.
+            if error.errno == zmq.EHOSTUNREACH:
+                self._service.counters.replies_unaddressed += 1
+            else:
+                self._service.counters.replies_unread += 1
+
+    def _dropped_at_sockets(self) -> dict[str, int]:
+        counts = {
+            "peer frames": self._peer_odd_frames + self._peer_intake.overlong,
+            "client frames": self._client_intake.overlong,
+            "observers full": self._observers.refused,
+        }
+        return {**{cause: count for cause, count in counts.items() if count}, **self._doorman.seen}
 
     def _push_status(self, identity: bytes, body: bytes) -> None:
         blob = encode_reply(b"", 0, 0, self._replica.applied_index, body, self._name)
@@ -399,6 +418,7 @@ class Node:
         self._applier.stop()
         self._snapshots.stop()
         self._links.close()
+        self._doorman.stop()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             socket.close(linger=200 if socket is self._client_router else 0)
         self._context.term()

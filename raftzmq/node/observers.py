@@ -15,6 +15,10 @@ class Observers:
     Args:
         push: sends (routing id, status body); may drop.
         period_ms: at most so long between two pushes.
+
+    Attributes:
+        refused: registrations that found the list full. Who is on it stays on it, so strangers
+            keep out newcomers only, and these still get the status with each request.
     """
 
     def __init__(self, push: Callable[[bytes, bytes], None], period_ms: int) -> None:
@@ -23,11 +27,14 @@ class Observers:
         self._expires_ms: dict[bytes, int] = {}
         self._last_key: object = None
         self._last_push_ms = 0
+        self.refused = 0
 
     def register(self, identity: bytes, now_ms: int) -> None:
         """Tell ``identity`` about changes for OBSERVER_TTL_MS."""
         if identity in self._expires_ms or len(self._expires_ms) < OBSERVERS_MAX:
             self._expires_ms[identity] = now_ms + limits.OBSERVER_TTL_MS
+        else:
+            self.refused += 1
 
     def update(self, key: object, status: Callable[[], bytes], now_ms: int) -> None:
         """Push the status if ``key`` (role, term, leader) changed or a period went by."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from functools import partial
+from heapq import heapify, heappop, heappush
 
 from raftzmq import limits
 from raftzmq.errors import (
@@ -25,6 +26,7 @@ from raftzmq.errors import (
     TooLarge,
     TooStale,
     Unavailable,
+    UnsupportedVersion,
 )
 from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
@@ -36,10 +38,13 @@ from raftzmq.replica.requests import PendingReads, PendingWrites
 from raftzmq.statemachine.command import Request, encode_command
 from raftzmq.statemachine.machine import EntryResult
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.shares import Shares
 from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch, decode_request
 from raftzmq.wire.codec import DecodeError
 
 FAST_JOB_READS_MAX = 128
+DONE_BATCHES_MAX = 1_000
+"""Answered messages that may wait for their deadlines before they are sorted out."""
 COMMIT_CONTEXT = -1
 """Context of a read index that is asked only to hear of commits; those of reads count from 1."""
 # Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
@@ -56,11 +61,22 @@ class Counters:
     reads: int = 0
     writes: int = 0
     malformed: int = 0
+    other_version: int = 0
     overloaded: int = 0
+    no_envelope: int = 0
+    replies_unaddressed: int = 0
+    replies_unread: int = 0
 
     def dropped(self) -> dict[str, int]:
         """Messages of clients that were refused unread: cause -> how many."""
-        counts = {"client malformed": self.malformed, "client overload": self.overloaded}
+        counts = {
+            "client malformed": self.malformed,
+            "client other version": self.other_version,
+            "client overload": self.overloaded,
+            "client without envelope": self.no_envelope,
+            "reply to a client that left": self.replies_unaddressed,
+            "reply to a client that does not read": self.replies_unread,
+        }
         return {cause: count for cause, count in counts.items() if count}
 
 
@@ -116,7 +132,9 @@ class ClientService:
         self._addresses = client_addresses
         self._status = status
         self._observe = observe
-        self._pending_max = pending_max
+        self._shares = Shares(pending_max, limits.NODE_PENDING_BYTES_MAX)
+        self._open_batches = 0
+        self._packed_status: bytes | None = None
         self._tick_ms = tick_ms
         self._rng = rng
         self._writes: dict[int, _Writes] = {}
@@ -125,7 +143,6 @@ class ClientService:
         self._pending_reads: PendingReads[list[Item]] = PendingReads()
         self._deadlines: list[tuple[int, int, Batch]] = []
         self._batches = 0
-        self._open_requests = 0
         self._asks_commit = False
         self.counters = Counters()
         self.stopping = False
@@ -148,16 +165,23 @@ class ClientService:
             self.refuse(envelope, MalformedRequest(f"this is not a request: {error}"))
             return
         longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
-        batch = Batch(envelope, requests, self._sent, self._replica.raft.node, now_ms + longest)
-        if self._open_requests + len(requests) > self._pending_max:
+        size_bytes = len(frame)
+        admitted = self._shares.take(envelope[0], len(requests), size_bytes)
+        sent = partial(self._sent, size_bytes) if admitted else self._sent_refusal
+        batch = Batch(envelope, requests, sent, self._replica.raft.node, now_ms + longest)
+        if not admitted:
             self.counters.overloaded += 1
             self._fail_all(
                 batch, Overloaded("this node has too many requests waiting; try again shortly")
             )
             return
-        self._open_requests += len(requests)
         self._batches += 1
+        self._open_batches += 1
         heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
+        if len(self._deadlines) > 2 * self._open_batches + DONE_BATCHES_MAX:
+            # What is answered would stay until its deadline, which the client chose.
+            self._deadlines = [each for each in self._deadlines if not each[2].done]
+            heapify(self._deadlines)
         takes_writes = (
             self._replica.is_leader
             and not self.stopping
@@ -171,13 +195,16 @@ class ClientService:
 
     def refuse(self, envelope: list[bytes], error: RequestError) -> None:
         """Answer a message that holds no readable request with one error."""
-        self.counters.malformed += 1
-        self._open_requests += 1
+        if isinstance(error, UnsupportedVersion):
+            self.counters.other_version += 1
+        else:
+            self.counters.malformed += 1
         nobody = RequestHeader(Kind.STATUS, b"", 0, 0, 0, 0, 0, 0, b"")
-        Batch(envelope, [nobody], self._sent, self._replica.raft.node, 0).fail(0, error)
+        Batch(envelope, [nobody], self._sent_refusal, self._replica.raft.node, 0).fail(0, error)
 
     def end_of_round(self, clock_ms: int) -> None:
         """Propose the writes and ask for the read index of this round."""
+        self._packed_status = None
         if self._writes:
             gathered, self._writes = self._writes, {}
             for flags, writes in gathered.items():
@@ -245,10 +272,10 @@ class ClientService:
         elif request.kind == Kind.READ:
             self._route_read(item, request, flags)
         elif request.kind == Kind.STATUS:
-            batch.answer(position, 0, self._status(), self._replica.applied_index)
+            batch.answer(position, 0, self._status_now(), self._replica.applied_index)
         elif request.kind == Kind.OBSERVE:
             self._observe(batch.envelope)
-            batch.answer(position, 0, self._status(), self._replica.applied_index)
+            batch.answer(position, 0, self._status_now(), self._replica.applied_index)
         elif request.kind == Kind.DIGEST:
             self._slow.submit(Job(RUN_DIGEST, [item]))
         elif request.kind == Kind.TRANSFER:
@@ -383,12 +410,21 @@ class ClientService:
         )
         batch.answer(position, 0, found, applied)
 
-    def _sent(self, envelope: list[bytes], frame: bytes, count: int) -> None:
-        self._open_requests -= count
+    def _status_now(self) -> bytes:
+        """Packed once per round: a message may hold a thousand requests for it."""
+        if self._packed_status is None:
+            self._packed_status = self._status()
+        return self._packed_status
+
+    def _sent(self, size_bytes: int, envelope: list[bytes], frame: bytes, count: int) -> None:
+        self._open_batches -= 1
+        self._shares.give_back(envelope[0], count, size_bytes)
+        self._send(envelope, frame)
+
+    def _sent_refusal(self, envelope: list[bytes], frame: bytes, count: int) -> None:
         self._send(envelope, frame)
 
     def _fail_all(self, batch: Batch, error: RequestError) -> None:
-        self._open_requests += len(batch.requests)
         for position in range(len(batch.requests)):
             batch.fail(position, error)
 

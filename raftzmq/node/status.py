@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from raftzmq import __version__
 from raftzmq.config import ClusterConfig
@@ -29,6 +30,7 @@ class StatusReport:
         self._replica = replica
         self._pid = os.getpid()
         self.service: ClientService | None = None
+        self.dropped_at_sockets: Callable[[], dict[str, int]] = dict
         self._held: tuple[Role, int] | None = None
         self._held_since_ms = 0
 
@@ -62,7 +64,8 @@ class StatusReport:
                 first_index=raft.base.index + 1,
                 contact_age_ms=raft.leader_contact_ticks * self._config.limits.tick_ms,
                 pid=self._pid,
-                boot=replica.boot,
+                # The starts alone: the rest is known to the nodes only (replica/admission.py).
+                boot=replica.boot >> 32,
                 version=__version__,
                 reads=counters.reads if counters else 0,
                 writes=counters.writes if counters else 0,
@@ -71,7 +74,11 @@ class StatusReport:
                 since_ms=self._since_ms(),
                 conditions=self._conditions.sentences(),
                 serves_reads=self._conditions.refusing_reads is None,
-                dropped={**replica.dropped, **(counters.dropped() if counters else {})},
+                dropped={
+                    **replica.dropped,
+                    **(counters.dropped() if counters else {}),
+                    **self.dropped_at_sockets(),
+                },
             )
         )
 

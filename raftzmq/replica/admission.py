@@ -112,23 +112,28 @@ class Admission:
         """The connection to ``peer`` came up: no need to wait for a tick."""
         return [self._hello(peer)] if peer in self._unanswered else []
 
-    def receive(self, message: GreetingMessage, envelope: Envelope) -> list[GreetingMessage]:
-        """A greeting arrived from a member of the cluster; returns what to send."""
+    def receive(self, message: GreetingMessage, envelope: Envelope) -> list[GreetingMessage] | str:
+        """A greeting arrived from a member of the cluster.
+
+        Returns:
+            What to send; or why the greeting was dropped.
+        """
         if isinstance(message, Hello):
             return self._greeted(message, envelope.boot)
         if message.answers_boot != self.boot:
-            return []
+            return "an answer to another life of this node"
         if isinstance(message, Challenge):
             return [self._hello(message.sender, message.number)]
         self._welcomed(message)
         return []
 
-    def _greeted(self, hello: Hello, boot: int) -> list[GreetingMessage]:
+    def _greeted(self, hello: Hello, boot: int) -> list[GreetingMessage] | str:
         peer = hello.sender
         met = self._identities.get(peer)
         life = Identity(hello.incarnation, boot)
-        if met != life and (not hello.echo or hello.echo != self._challenges.get(peer)):
-            return [self._challenge(peer, boot)]
+        if met != life and hello.echo != self._challenges.get(peer):
+            # Wrong numbers are dropped, so that guessing makes nobody busy but the guesser.
+            return "a greeting with a wrong number" if hello.echo else [self._challenge(peer, boot)]
         self._challenges.pop(peer, None)
         is_later = met is None or boot >> _STARTS_SHIFT > met.boot >> _STARTS_SHIFT
         fits = met is None or (is_later and hello.incarnation == met.incarnation)

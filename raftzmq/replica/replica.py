@@ -24,6 +24,7 @@ from raftzmq.wire.transfer import (
     SnapshotOffer,
     SnapshotPull,
 )
+from raftzmq.wire.version import VersionMismatch
 
 
 class Replica:
@@ -71,6 +72,8 @@ class Replica:
         """Take one message of a peer; what does not belong here is dropped and counted."""
         try:
             envelope, message = decode_peer(data)
+        except VersionMismatch:
+            return self._drop("other version")
         except DecodeError:
             return self._drop("malformed")
         if envelope.cluster != self._cluster:
@@ -79,8 +82,11 @@ class Replica:
             return self._drop("wrong receiver")
         if envelope.sender not in self.raft.configuration.members():
             return self._drop("unknown sender")
+        if envelope.sender == self.raft.node:
+            return self._drop("own name as sender")
         if isinstance(message, Hello | Challenge | Welcome):
-            self._send_all(self._admission.receive(message, envelope))
+            answer = self._admission.receive(message, envelope)
+            self._drop(answer) if isinstance(answer, str) else self._send_all(answer)
         elif (objection := self._admission.objection(envelope)) is not None:
             self._drop(objection)
         elif isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):

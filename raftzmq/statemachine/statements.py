@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import apsw
 import msgpack
 
+from raftzmq import limits
 from raftzmq.errors import (
     ConstraintFailed,
     Forbidden,
@@ -49,6 +50,9 @@ _TRACED, _UNSEEN, _PLAIN, _UNWATCHED = range(4)
 """How a text is run; what is known of it grows from left to right."""
 _MAYBE_MORE: Final = re.compile(r";|returning", re.IGNORECASE)
 _CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)\b", re.IGNORECASE)
+_LARGE_BYTES: Final = 64 << 10
+_LARGE_ARRAY: Final = 1 << 16
+"""More than any request may hold in one array, so that SQLite gets to say what is too much."""
 _KINDS_MAX: Final = 2_000
 _KIND_SQL_LENGTH_MAX: Final = 4_096
 
@@ -91,10 +95,13 @@ def decode_payload(payload: bytes, statements_max: int) -> Statements:
 
     Raises:
         MalformedRequest: wrong shape or type.
-        TooLarge: more than ``statements_max`` statements.
+        TooLarge: more than ``statements_max`` statements, or REQUEST_VALUES_MAX values.
     """
     try:
-        statements = msgpack.unpackb(payload)
+        if len(payload) < _LARGE_BYTES:
+            statements = msgpack.unpackb(payload)
+        else:
+            statements = _unpack_large(payload)
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise MalformedRequest(f"the payload is not msgpack: {error}") from error
     if type(statements) is not list:
@@ -107,6 +114,32 @@ def decode_payload(payload: bytes, statements_max: int) -> Statements:
         if item[1] is not None and type(item[1]) is not list and type(item[1]) is not dict:
             raise MalformedRequest("parameters are neither a list nor a map nor nil")
     return cast(Statements, statements)
+
+
+def _unpack_large(payload: bytes) -> object:
+    """Unpack with a look at each array and map as it is complete.
+
+    msgpack holds the interpreter from the first byte to the last, a quarter of a second for 16 MiB,
+    in which no heartbeat leaves. Each call from it into Python lets other threads in.
+    """
+    room = limits.REQUEST_VALUES_MAX
+
+    def count(found: Any) -> Any:
+        nonlocal room
+        room -= len(found) + 1
+        if room < 0:
+            raise TooLarge(
+                f"more than {limits.REQUEST_VALUES_MAX} values (REQUEST_VALUES_MAX); split it up"
+            )
+        return found
+
+    return msgpack.unpackb(
+        payload,
+        list_hook=count,
+        object_hook=count,
+        max_array_len=_LARGE_ARRAY,
+        max_map_len=_LARGE_ARRAY,
+    )
 
 
 class Executor:

@@ -2,6 +2,11 @@
 
 No other module sets an option. MAXMSGSIZE bounds a single frame; that a message has few frames
 is checked by whoever receives it.
+
+No socket may have heartbeats and a bound on what it receives. When the receive queue of a
+connection is full and the other side resets it, the next heartbeat ends the process (libzmq 4.3.5,
+assertion "!_io_error", github.com/zeromq/libzmq issues 4364 and 4767): any stranger could do that
+to a bound socket. So those that bind have the bound, and those that connect have the heartbeats.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 import zmq
 
 from raftzmq.errors import AddressInUse, ConfigError, StartError
-from raftzmq.limits import BROKER_QUEUE_REQUESTS_MAX, MESSAGE_BYTES_MAX
+from raftzmq.limits import MESSAGE_BYTES_MAX
 
 LIBZMQ_MIN: Final = (4, 3, 2)
 """Older ones let an unauthenticated peer overrun a buffer (CVE-2019-13132)."""
@@ -57,12 +62,13 @@ _NETWORK: Final = (
     *_ALWAYS,
     Option(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX, "a larger frame is an attack: drop the connection"),
     Option(zmq.HANDSHAKE_IVL, 3_000, "a connection that never says what it is holds a descriptor"),
-    Option(zmq.HEARTBEAT_IVL, 1_000, "a machine without power closes no connection: ask it"),
-    Option(zmq.HEARTBEAT_TIMEOUT, 5_000, "above the time the largest frame takes on a slow link"),
-    Option(zmq.HEARTBEAT_TTL, 5_000, "the other side gives up at the same time, not much later"),
 )
 _CONNECTS: Final = (
     *_NETWORK,
+    Option(zmq.HEARTBEAT_IVL, 1_000, "a machine without power closes no connection: ask it"),
+    Option(zmq.HEARTBEAT_TIMEOUT, 5_000, "above the time the largest frame takes on a slow link"),
+    Option(zmq.HEARTBEAT_TTL, 5_000, "the other side gives up at the same time, not much later"),
+    Option(zmq.RCVHWM, 0, "answers were asked for; a bound would end the process, see below"),
     Option(zmq.IMMEDIATE, 1, "nothing queues for a node that is down, to arrive outdated later"),
     Option(zmq.RECONNECT_IVL, 20, "a restarted node is found again well within an election"),
     Option(zmq.RECONNECT_IVL_MAX, 500, "a node that is down for long costs two attempts a second"),
@@ -70,13 +76,18 @@ _CONNECTS: Final = (
 _BINDS: Final = (
     *_NETWORK,
     Option(zmq.BACKLOG, 1_024, "all clients return at once when a node or broker restarts"),
+    Option(zmq.TCP_KEEPALIVE, 1, "no heartbeats here, see below; the kernel finds the dead"),
+    Option(zmq.TCP_KEEPALIVE_IDLE, 5, "seconds of silence before it asks"),
+    Option(zmq.TCP_KEEPALIVE_INTVL, 1, "seconds between two questions"),
+    Option(zmq.TCP_KEEPALIVE_CNT, 5, "questions without an answer end the connection"),
+    Option(zmq.TCP_MAXRT, 10_000, "who does not read for so long loses what waits for him"),
+    Option(zmq.ROUTER_HANDOVER, 0, "a stranger must not take over the routing id of another"),
 )
 _FRONT: Final = (
     *_BINDS,
-    Option(zmq.ROUTER_MANDATORY, 0, "a client that left is no error; its reply may be dropped"),
-    Option(zmq.ROUTER_HANDOVER, 1, "a client with a fixed routing id returns before it is missed"),
+    Option(zmq.ROUTER_MANDATORY, 1, "a reply that nobody takes must be counted; it is dropped"),
     Option(zmq.RCVHWM, 1_000, "per client; beyond it waits in the client's own queue"),
-    Option(zmq.SNDHWM, BROKER_QUEUE_REQUESTS_MAX, "each request that was taken can be answered"),
+    Option(zmq.SNDHWM, 10_000, "per client; what it has not read beyond that is dropped"),
 )
 
 SOCKETS: Final[dict[Purpose, Profile]] = {
@@ -85,8 +96,7 @@ SOCKETS: Final[dict[Purpose, Profile]] = {
         (
             *_BINDS,
             Option(zmq.ROUTER_MANDATORY, 0, "never sends"),
-            Option(zmq.ROUTER_HANDOVER, 1, "a peer that reconnects is the same peer, at once"),
-            Option(zmq.RCVHWM, 256, "per peer; Raft keeps fewer messages under way"),
+            Option(zmq.RCVHWM, 64, "per connection; Raft repeats what the sender's queue drops"),
         ),
     ),
     Purpose.PEER_DEALER: Profile(
@@ -120,7 +130,6 @@ SOCKETS: Final[dict[Purpose, Profile]] = {
         (
             *_CONNECTS,
             Option(zmq.SNDHWM, 64, "a few lanes, one batch each; more would hide a stuck node"),
-            Option(zmq.RCVHWM, 1_000, "replies to those batches, and status messages"),
         ),
     ),
     Purpose.CLIENT_DEALER: Profile(
@@ -128,10 +137,12 @@ SOCKETS: Final[dict[Purpose, Profile]] = {
         (
             *_CONNECTS,
             Option(zmq.SNDHWM, 1_000, "beyond it the client itself must wait"),
-            Option(zmq.RCVHWM, BROKER_QUEUE_REQUESTS_MAX, "each request may be answered at once"),
         ),
     ),
 }
+
+
+_FOR_STRANGERS: Final = frozenset({Purpose.CLIENT_ROUTER, Purpose.BROKER_ROUTER})
 
 
 def require_libzmq(found: tuple[int, int, int] | None = None) -> None:
@@ -150,13 +161,13 @@ def require_libzmq(found: tuple[int, int, int] | None = None) -> None:
 
 
 def open_context() -> Context:
-    """A context for one process, after a look at the library's version.
+    """A context for one process, with an I/O thread of its own for the sockets of strangers.
 
     Raises:
         StartError: libzmq is too old.
     """
     require_libzmq()
-    return zmq.Context()
+    return zmq.Context(io_threads=2)
 
 
 def open_socket(context: Context, purpose: Purpose) -> Socket:
@@ -166,6 +177,11 @@ def open_socket(context: Context, purpose: Purpose) -> Socket:
     try:
         for option in profile.options:
             socket.setsockopt(option.option, option.value)
+        if purpose in _FOR_STRANGERS and context.get(zmq.IO_THREADS) > 1:
+            # What floods a client port must not hold up the bytes of other nodes.
+            socket.setsockopt(zmq.AFFINITY, 0b10)
+        else:
+            socket.setsockopt(zmq.AFFINITY, 0b01)
     except zmq.ZMQError:
         socket.close()
         raise

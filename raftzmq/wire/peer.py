@@ -19,6 +19,8 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from raftzmq.invariants import check
+from raftzmq.limits import APPEND_BYTES_MAX
+from raftzmq.raft.log import ENTRY_OVERHEAD_BYTES
 from raftzmq.raft.messages import MESSAGE_TABLE, AppendRequest, Message
 from raftzmq.raft.types import Entry, EntryKind, NodeId
 from raftzmq.wire.codec import DecodeError, pack, unpack_array
@@ -73,6 +75,10 @@ _I63_MAX: Final = (1 << 63) - 1
 """SQLite, where terms and indexes are stored, has signed integers."""
 _KINDS: Final = {int(kind): kind for kind in EntryKind}
 _NAMES_MAX: Final = 1024
+_ELEMENTS_MAX: Final = 64 + 3 * (APPEND_BYTES_MAX // ENTRY_OVERHEAD_BYTES)
+"""An append of entries without data, which each count as ENTRY_OVERHEAD_BYTES. A frame of as many
+elements as it has bytes would take a quarter of a second to refuse, and no other thread runs
+meanwhile."""
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
@@ -143,7 +149,7 @@ def decode_peer(data: bytes) -> tuple[Envelope, PeerMessage]:
         DecodeError: anything else that is not a peer message.
     """
     check_peer_prefix(data)
-    return unpack_array(memoryview(data)[4:], _shape_peer, tuple, len(data))
+    return unpack_array(memoryview(data)[4:], _shape_peer, tuple, _ELEMENTS_MAX)
 
 
 def _shape_peer(fields: list[Any]) -> tuple[Envelope, PeerMessage]:

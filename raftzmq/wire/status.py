@@ -45,7 +45,7 @@ class NodeStatus:
         first_index: first index its log still holds.
         contact_age_ms: since the last message of a leader; 0 on the leader.
         pid: process id.
-        boot: boot id, unsigned 64 bits.
+        boot: how often the data folder was started; differs from that of the run before.
         version: of the program.
         reads: reads served since the start.
         writes: written requests applied since the start.

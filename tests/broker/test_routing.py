@@ -595,3 +595,16 @@ def test_an_expiry_says_what_it_waited_for(cluster: FakeCluster) -> None:
     said = [reply.body for _, reply in cluster.replies]
     assert b"the node did not answer" in said[0]
     assert b"no leader is known" in said[1]
+
+
+def test_a_stop_does_not_answer_again_what_has_expired() -> None:
+    """An expired request may still wait for its next attempt when the broker stops."""
+    cluster = FakeCluster()
+    cluster.ask(read(1, timeout_ms=1_000))
+    cluster.round()
+    for node in NODES:
+        cluster.router.node_lost(node, cluster.now_ms)
+    cluster.router.tick(cluster.now_ms + 2_000)
+    cluster.router.shut_down()
+    assert len(cluster.router.take_replies()) == 1
+    assert cluster.router.counters.replies == 1

@@ -41,7 +41,10 @@ def test_no_socket_waits_at_close_and_no_network_socket_is_unbounded() -> None:
         assert values[zmq.LINGER] == 0
         if purpose not in INPROC:
             assert values[zmq.MAXMSGSIZE] == MESSAGE_BYTES_MAX
-            assert values[zmq.HEARTBEAT_TIMEOUT] > values[zmq.HEARTBEAT_IVL]
+            heartbeats = zmq.HEARTBEAT_IVL in values
+            assert heartbeats == (values[zmq.RCVHWM] == 0), "both together end the process"
+            assert heartbeats or values[zmq.TCP_KEEPALIVE] == 1
+            assert not heartbeats or values[zmq.HEARTBEAT_TIMEOUT] > values[zmq.HEARTBEAT_IVL]
         if SOCKETS[purpose].socket_type == zmq.DEALER:
             assert values[zmq.IMMEDIATE] == 1
 
@@ -103,10 +106,12 @@ def test_a_plain_req_reaches_a_front_router(context: Context) -> None:
         assert foreign.recv() == b"answer"
 
 
-def test_a_front_router_does_not_fail_on_a_client_that_left(context: Context) -> None:
+def test_a_front_router_tells_of_a_client_that_left(context: Context) -> None:
     with open_socket(context, Purpose.BROKER_ROUTER) as front:
         bind(front, "tcp://127.0.0.1:*")
-        front.send_multipart([b"nobody", b"", b"answer"], zmq.DONTWAIT)
+        with pytest.raises(zmq.ZMQError) as caught:
+            front.send_multipart([b"nobody", b"", b"answer"], zmq.DONTWAIT)
+        assert caught.value.errno == zmq.EHOSTUNREACH
 
 
 def test_the_worker_router_notices_a_worker_that_is_gone(context: Context) -> None:

@@ -1,0 +1,102 @@
+"""Taking messages from a socket that strangers can reach: in turns, each of them bounded.
+
+libzmq hands over a message of any number of frames, whole; nothing but the receiver bounds it. One
+turn therefore ends after a number of messages or a time, whichever comes first, and a message of
+too many frames is thrown away, over as many turns as it takes, and the connection that brought it
+is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+import zmq
+
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.sockets import Socket
+
+FRAMES_MAX: Final = 16
+"""Routing id, up to ten hops of a chain of proxies, delimiter, and three frames of content."""
+TURN_MS: Final = 10
+"""A tick: other sockets, and time, wait no longer for this one."""
+_UNASKED_FRAMES: Final = 128
+
+
+class Intake:
+    """The receiving side of one socket, used by one thread.
+
+    Args:
+        opened: the socket to receive from.
+        messages_max: most messages in one turn.
+        lossy: the senders repeat what is lost, so that an overlong message may take those along
+            that follow it.
+
+    Attributes:
+        overlong: messages that were dropped because they had more than FRAMES_MAX frames.
+    """
+
+    def __init__(self, opened: Socket, messages_max: int, *, lossy: bool = False) -> None:
+        self._socket = opened
+        self._receive = opened.recv
+        self._option = opened.getsockopt
+        self._messages_max = messages_max
+        self._lossy = lossy
+        self._discarding = False
+        self.overlong = 0
+
+    def turn(self) -> Iterator[list[bytes]]:
+        """The messages of one turn, each as its frames; none of them empty."""
+        until_ms = monotonic_ms() + TURN_MS
+        if self._discarding and not self._discard(until_ms):
+            return
+        receive, option = self._receive, self._option
+        try:
+            for _ in range(self._messages_max):
+                # A ROUTER puts the routing id in front, so there is always a second frame.
+                frames = [receive(zmq.DONTWAIT), receive(zmq.DONTWAIT)]
+                while option(zmq.RCVMORE):
+                    if len(frames) == FRAMES_MAX:
+                        self.overlong += 1
+                        self._discarding = True
+                        self._show_out()
+                        break
+                    frames.append(receive(zmq.DONTWAIT))
+                if not self._discarding:
+                    yield frames
+                elif not self._discard(until_ms):
+                    return
+                if monotonic_ms() >= until_ms:
+                    return
+        except zmq.Again:
+            return
+
+    def _show_out(self) -> None:
+        """Close the connection that the message under way came by: there may be more of them."""
+        frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        with suppress(zmq.ZMQError, OSError):
+            descriptor = frame.get(zmq.SRCFD)
+            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _discard(self, until_ms: int) -> bool:
+        """Throw away frames of the message under way; whether its end was reached in time.
+
+        To ask whether a frame was the last costs ten times as much as the frame. Where messages
+        may be lost, it is asked now and then only, and what follows close behind is lost too.
+        """
+        receive, option = self._receive, self._option
+        step = range(_UNASKED_FRAMES if self._lossy else 1)
+        try:
+            while option(zmq.RCVMORE):
+                for _ in step:
+                    receive(zmq.DONTWAIT)
+                if monotonic_ms() >= until_ms:
+                    return False
+        except zmq.Again:
+            pass  # went past its end, and there was nothing more
+        self._discarding = False
+        return True

@@ -1,0 +1,92 @@
+"""Attacks a cluster of its own and says what was noticed; run by hostile.sh.
+
+The attacks are those of the tests (tests/hostile), at full scale.
+"""
+
+# ruff: noqa: T201  (printing is what this program is for)
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.e2e.cluster import Cluster  # noqa: E402 - after the path is set
+from tests.hostile.attacks import ATTACKS  # noqa: E402
+from tests.hostile.siege import Siege, Workload  # noqa: E402
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
+    folder = Path(tempfile.mkdtemp(prefix="raftzmq-hostile-"))
+    print(f"seed {seed}, scale {arguments.scale}, folder {folder}", flush=True)
+    cluster = Cluster(folder)
+    found = ["it did not end"]
+    try:
+        found = _attack(cluster, seed, arguments)
+    finally:
+        cluster.close()
+        if found or arguments.keep:
+            print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+    for each in found:
+        print(f"noticed: {each}")
+    return 1 if found else 0
+
+
+def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[str]:
+    cluster.start()
+    cluster.wait_for_leader()
+    code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
+    if code:
+        return [f"the table could not be made: {body}"]
+    workload = Workload(cluster.proxy)
+    workload.start()
+    began = time.monotonic()
+    try:
+        siege = Siege(cluster, cluster.folder)
+        siege.run(seed, arguments.scale, seconds=arguments.seconds, only=arguments.only)
+    finally:
+        workload.stop()
+    took = time.monotonic() - began
+    thrown = sum(line["thrown"] for line in siege.report)
+    print(
+        f"{len(siege.report)} attacks, {thrown} things thrown in {took:.0f} s; meanwhile "
+        f"{len(workload.acknowledged)} writes and {workload.reads} reads, the slowest "
+        f"{workload.slowest_s:.2f} s"
+    )
+    peaks = {name: f"{peak >> 20} MiB" for name, peak in siege.peak_bytes.items()}
+    print("largest anonymous memory:", json.dumps(peaks))
+    found = siege.complaints(workload)
+    if all(process.poll() is None for process in cluster.processes.values()):
+        print("dropped, by cause:", json.dumps(siege.dropped(), indent=2))
+        cluster.wait_caught_up()
+        if len(cluster.digests()) != 1:
+            found.append("the replicas differ")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Attack a cluster of its own.")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--only", nargs="+", choices=sorted(ATTACKS), default=None)
+    parser.add_argument("--keep", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Every attack on every bound socket of real processes, while a workload runs (promise P8)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.conftest import make_cluster as make_cluster
+from tests.hostile.siege import Siege, Workload
+from tests.hostile.tap import Tap
+
+pytestmark = pytest.mark.e2e
+MakeCluster = Callable[..., Cluster]
+SEED, SCALE = 20, 0.01
+"""A hundredth of what the issue asks for: scripts/chaos/hostile.sh throws all of it."""
+PATIENT = "election_ticks = 200"
+"""Two seconds: attackers, workload and five processes share the machine of the tests with others,
+and an election because of them would say nothing."""
+
+NODE_CAUSES = {
+    "malformed": "random, truncated, nested or bloated peer frames",
+    "other version": "peer frames of other versions",
+    "foreign cluster": "peer frames of another cluster",
+    "own name as sender": "forged peer frames",
+    "another life of the sender": "forged peer frames",
+    "an answer to another life of this node": "forged answers",
+    "a greeting with a wrong number": "forged greetings",
+    "peer frames": "messages of more or fewer frames",
+    "peer handshake failed": "connections to the peer port that are no ZMTP",
+    "client malformed": "requests that are none",
+    "client other version": "requests of other versions",
+    "client without envelope": "requests nobody could answer",
+    "client frames": "messages of a hundred thousand frames",
+    "client handshake failed": "connections to the client port that are no ZMTP",
+    "reply to a client that left": "clients that do not wait",
+}
+PROXY_CAUSES = {
+    "dropped_envelope", "dropped_overlong", "dropped_version", "dropped_malformed",
+    "dropped_expired", "dropped_reply", "client handshake failed",
+}  # fmt: skip
+
+
+@contextmanager
+def under_load(cluster: Cluster) -> Iterator[Workload]:
+    code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
+    assert code == 0, body
+    workload = Workload(cluster.proxy)
+    workload.start()
+    try:
+        wait_for(lambda: len(workload.acknowledged) > 20 and workload.reads > 20, "the workload")
+        yield workload
+    finally:
+        workload.stop()
+
+
+def test_no_attack_on_any_socket_is_noticed_by_the_workload(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(limits=PATIENT)
+    cluster.start()
+    cluster.wait_for_leader()
+    with under_load(cluster) as workload:
+        siege = Siege(cluster, cluster.folder)
+        before = len(workload.acknowledged)
+        siege.run(SEED, SCALE)
+        assert len(workload.acknowledged) > before
+    assert siege.complaints(workload) == []
+    cluster.wait_caught_up()
+    assert len(cluster.digests()) == 1
+    dropped = siege.dropped()
+    for name in cluster.names:
+        assert siege.state(name)["boot"] == 1, "the secret part of a boot id is told to nobody"
+        missing = {cause: what for cause, what in NODE_CAUSES.items() if cause not in dropped[name]}
+        assert not missing, f"not counted at {name}: {missing}; counted: {dropped[name]}"
+    assert {cause for cause in PROXY_CAUSES if not dropped["proxy"].get(cause)} == set()
+
+
+def test_genuine_messages_that_are_replayed_change_nothing(make_cluster: MakeCluster) -> None:
+    """Caught between n2 and n1; replayed in the same life of n2, and in a later one."""
+    cluster = make_cluster(limits=PATIENT)
+    tap = Tap(cluster.peers["n1"])
+    try:
+        tapped = tap.config(cluster.config)
+        cluster.start("n1", "n3", "proxy")
+        start_with(cluster, "n2", str(tapped))
+        cluster.wait_for_leader()
+        with under_load(cluster) as workload:
+            siege = Siege(cluster, cluster.folder)
+            wait_for(lambda: len(tap.recorded) > 100, "recorded messages")
+            siege.run(SEED, SCALE, only=["replayed"], recorded=tap.recorded[-2_000:])
+        assert siege.complaints(workload) == []
+
+        recorded = tap.recorded[-2_000:]
+        cluster.kill("n2")
+        start_with(cluster, "n2", str(tapped))
+        cluster.wait_for_leader()
+        cluster.wait_caught_up()
+        again = Siege(cluster, cluster.folder)
+        again.run(SEED + 1, SCALE, only=["replayed"], recorded=recorded)
+        assert again.complaints(workload) == []
+        assert again.dropped()["n1"].get("another life of the sender", 0) > 100
+        assert cluster.write("INSERT INTO w (v) VALUES (1)")[0] == 0
+    finally:
+        tap.close()
+
+
+def start_with(cluster: Cluster, name: str, config: str) -> None:
+    """Start one node with a nodes.toml of its own."""
+    with (cluster.folder / f"{name}.log").open("ab") as log:
+        cluster.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "raftzmq.cli.main", "start", name, "--config", config],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )

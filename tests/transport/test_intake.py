@@ -1,0 +1,76 @@
+"""Turns end, and overlong messages go away, whatever is sent."""
+
+from __future__ import annotations
+
+import pytest
+import zmq
+
+from raftzmq.transport import intake as module
+from raftzmq.transport.intake import FRAMES_MAX, Intake
+from raftzmq.transport.sockets import Context, Purpose, Socket, bind, open_socket
+
+
+def pair(context: Context) -> tuple[Socket, Socket]:
+    server = open_socket(context, Purpose.CLIENT_ROUTER)
+    bind(server, "tcp://127.0.0.1:*")
+    client = context.socket(zmq.DEALER)
+    client.setsockopt(zmq.LINGER, 0)
+    client.setsockopt(zmq.RECONNECT_IVL, 20)
+    client.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+    return server, client
+
+
+def take(intake: Intake, server: Socket, count: int) -> list[list[bytes]]:
+    """At least ``count`` messages, over as many turns as needed."""
+    found: list[list[bytes]] = []
+    while len(found) < count:
+        assert server.poll(5_000)
+        found += intake.turn()
+    return found
+
+
+def test_a_turn_is_bounded(context: Context) -> None:
+    server, client = pair(context)
+    with server, client:
+        for number in range(10):
+            client.send_multipart([b"", b"%d" % number])
+        intake = Intake(server, 4)
+        assert server.poll(5_000)
+        assert len(list(intake.turn())) <= 4
+        left = 10 - 4
+        assert len(take(intake, server, left)) == left
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_an_overlong_message_goes_away_and_its_connection_is_closed(
+    context: Context, monkeypatch: pytest.MonkeyPatch, lossy: bool
+) -> None:
+    """The turn has no time at all, so that the rest is thrown away bit by bit."""
+    monkeypatch.setattr(module, "TURN_MS", 0)
+    server, client = pair(context)
+    with server, client:
+        monitor = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        intake = Intake(server, 100, lossy=lossy)
+        client.send_multipart([b""] * 20_000)
+        turns = 0
+        assert server.poll(5_000)
+        while server.poll(200):
+            assert list(intake.turn()) == []
+            turns += 1
+        assert turns > 10
+        assert intake.overlong == 1
+        assert monitor.poll(5_000), "the connection is closed"
+        client.disable_monitor()
+        monitor.close()
+        client.send_multipart([b"", b"well"])
+        assert [frames[1:] for frames in take(intake, server, 1)] == [[b"", b"well"]]
+
+
+def test_the_longest_message_that_is_taken(context: Context) -> None:
+    server, client = pair(context)
+    with server, client:
+        intake = Intake(server, 100)
+        client.send_multipart([b"x"] * (FRAMES_MAX - 1))
+        [frames] = take(intake, server, 1)
+        assert len(frames) == FRAMES_MAX
+        assert intake.overlong == 0

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from raftzmq.transport.shares import Shares
+
+
+def test_one_holds_at_most_half_and_the_next_finds_room() -> None:
+    shares = Shares(100, 1 << 40)
+    taken = sum(shares.take(b"a", 1, 1) for _ in range(200))
+    assert taken == 51
+    assert shares.take(b"b", 1, 1)
+
+
+def test_many_leave_room_for_whoever_comes_next() -> None:
+    shares = Shares(1_000, 1 << 40)
+    for _ in range(1_000):
+        for number in range(20):
+            shares.take(b"%d" % number, 1, 1)
+    assert shares.requests < 1_000
+    assert shares.take(b"new", 1, 1)
+
+
+def test_bytes_count_too_and_a_lone_request_fits() -> None:
+    shares = Shares(100, 1_000)
+    assert not shares.take(b"a", 1, 1_001)
+    assert shares.take(b"a", 1, 1_000)
+    assert not shares.take(b"b", 1, 1)
+    shares.give_back(b"a", 1, 1_000)
+    assert shares.take(b"b", 1, 1)
+
+
+def test_nothing_is_remembered_of_who_holds_nothing() -> None:
+    shares = Shares(100, 1_000)
+    shares.take(b"a", 2, 20)
+    shares.give_back(b"a", 0, -5)
+    assert (shares.requests, shares.bytes) == (2, 25)
+    shares.give_back(b"a", 2, 25)
+    assert (shares.requests, shares.bytes, shares._held) == (0, 0, {})
