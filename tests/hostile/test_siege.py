@@ -101,7 +101,10 @@ def test_genuine_messages_that_are_replayed_change_nothing(make_cluster: MakeClu
         again = Siege(cluster, cluster.folder)
         again.run(SEED + 1, SCALE, only=["replayed"], recorded=recorded)
         assert again.complaints(workload) == []
-        assert again.dropped()["n1"].get("another life of the sender", 0) > 100
+        wait_for(
+            lambda: again.dropped()["n1"].get("another life of the sender", 0) > 100,
+            "the messages of the earlier life being refused",
+        )
         assert cluster.write("INSERT INTO w (v) VALUES (1)")[0] == 0
     finally:
         tap.close()
