@@ -13,7 +13,11 @@ Each class that crosses the wire has a ``code``; codes are never reused. Errors 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+REBUILD: Final = "raftzmq rebuild NODE"
+"""The command that gives a damaged node a new copy of its data; the process of a node puts its
+own name in the place of NODE."""
 
 
 class Outcome(IntEnum):
@@ -94,6 +98,12 @@ class Deferred(NotExecuted):
     """A read outgrew the fast lane and was stopped; the broker sends it again by a slow lane."""
 
     code = 17
+
+
+class DiskFull(NotExecuted):
+    """The disk of the leader is nearly full, and no other node can lead; make room there."""
+
+    code = 19
 
 
 class Rejected(RequestError):
@@ -235,3 +245,8 @@ class StorageFailed(StartError):
     """Writing or syncing a file failed while running; the node stops rather than guess."""
 
     exit_code = 82
+
+
+class NoRoom(StorageFailed):
+    """There was no room for a write. Nothing of it was kept and the file is as it was before, so
+    the same write may be tried again; unlike after a failed fsync, which nobody may repeat."""

@@ -59,6 +59,19 @@ FAST_READ_MS: Final = 20
 LEDGER_MS: Final = 600_000
 LEDGER_BYTES_MAX: Final = 32 << 20
 
+# Disk.
+DISK_RESERVE_BYTES: Final = 256 << 20
+"""Room that a node keeps free: with less it hands leadership over or refuses writes. It must
+hold what is written after the last write was taken: raft.db up to log_bytes_max and a third,
+64 MiB; the largest request in its write-ahead log and again in raft.db, 32 MiB; the WAL of
+state.db and its pages in state.db, 64 MiB each; terms and votes."""
+DISK_CRITICAL_SHARE: Final = 4
+"""Below the reserve divided by this, a follower takes no more entries either."""
+DISK_LOOK_MS: Final = 1_000
+STATE_WAL_BYTES: Final = 64 << 20
+"""state.db is checkpointed at the latest when its write-ahead log is so long, and the log is
+cut to it again after a reader held it up."""
+
 # Node.
 READ_WORKERS_FAST: Final = 2
 READ_WORKERS_SLOW: Final = 6

@@ -30,6 +30,7 @@ from raftzmq.broker.slow_texts import SlowTexts
 from raftzmq.errors import (
     DeadlineExpired,
     Deferred,
+    DiskFull,
     LedgerExpired,
     MalformedRequest,
     NotExecuted,
@@ -337,7 +338,7 @@ class Router:
             self._again_later(item, node, error_words(reply)[0], now_ms)
         elif not item.doubt:
             self._finish(item, blob)
-        elif code == Overloaded.code:
+        elif code in (Overloaded.code, DiskFull.code):
             self._again_later(item, node, error_words(reply)[0], now_ms)
         elif code in (DeadlineExpired.code, LedgerExpired.code):
             # Both would be taken for "this first attempt was not executed"; an attempt before
@@ -591,6 +592,7 @@ _READ_ELSEWHERE: Final = frozenset(
         Overloaded.code,
         Unavailable.code,
         ShuttingDown.code,
+        DiskFull.code,
         OutcomeUnknown.code,
     }
 )

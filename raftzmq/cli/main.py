@@ -14,6 +14,7 @@ from raftzmq.cli.demo.command import demo
 from raftzmq.cli.kill import kill
 from raftzmq.cli.queries import queries
 from raftzmq.cli.read import read
+from raftzmq.cli.rebuild import rebuild
 from raftzmq.cli.start import start
 from raftzmq.cli.status import status
 from raftzmq.cli.stop import stop
@@ -49,7 +50,7 @@ def _root(
     """A relational database (SQLite) replicated by Raft over ZeroMQ."""
 
 
-for _command in (start, stop, status, write, read, queries, kill, demo, bench):
+for _command in (start, stop, status, write, read, queries, kill, rebuild, demo, bench):
     app.command()(_command)
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from raftzmq import limits
-from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
 from raftzmq.raft.types import Entry, EntryKind, Snapshot
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
+
+NO_ROOM_WAIT_S = 5.0
+"""An entry for which there was no room is tried again at the latest after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,13 @@ class Failed:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """There is no room to apply an entry; it is tried again. None: it was applied."""
+
+    why: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallJob:
     """Put a completely received snapshot file in the place of state.db."""
@@ -65,7 +75,7 @@ class InstallJob:
     """Puts the verified file in the place of state.db, durably."""
 
 
-Report: TypeAlias = Applied | Checkpointed | Installed | Failed
+Report: TypeAlias = Applied | Checkpointed | Installed | Failed | Stuck
 
 
 class Applier:
@@ -94,6 +104,8 @@ class Applier:
         self._gate = gate
         self._inbox: queue.SimpleQueue[list[Entry] | InstallJob | str] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._room_again = threading.Event()
+        self._is_stuck = False
         self._thread = threading.Thread(target=self._run, name="applier")
 
     def start(self) -> None:
@@ -116,6 +128,9 @@ class Applier:
     def doing(self) -> tuple[Doing, int] | None:
         """``Machine.doing`` of the machine in use."""
         return self._machine.doing
+    def try_again(self) -> None:
+        """There may be room for the entry that did not fit."""
+        self._room_again.set()
 
     def stop(self) -> None:
         """Stop after the transaction that runs now, interrupting it; waits for the thread.
@@ -123,6 +138,7 @@ class Applier:
         What was not applied is applied again from the log at the next start.
         """
         self._stopping.set()
+        self._room_again.set()
         self._machine.interrupt()
         self._inbox.put("stop")
         self._thread.join()
@@ -152,7 +168,7 @@ class Applier:
                 if isinstance(pending, InstallJob):
                     self._install(pending)
                 elif pending == "checkpoint":
-                    self._post(Checkpointed(self._machine.checkpoint()))
+                    self._checkpoint()
                 pending = None
 
     def _gather(self, first: list[Entry]) -> tuple[list[Entry], InstallJob | str | None]:
@@ -170,16 +186,42 @@ class Applier:
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         done = self._machine.applied[0]
-        fresh = [
+        rest = [
             LogEntry(e.index, e.term, e.data if e.kind is EntryKind.COMMAND else b"")
             for e in entries
             if e.index > done
         ]
-        for start in range(0, len(fresh), limits.APPLY_GROUP_ENTRIES_MAX):
-            if self._stopping.is_set():
-                return
-            group = fresh[start : start + limits.APPLY_GROUP_ENTRIES_MAX]
-            self._post(Applied(self._machine.apply(group)))
+        while rest and not self._stopping.is_set():
+            results = self._apply_group(rest[: limits.APPLY_GROUP_ENTRIES_MAX])
+            if results:
+                self._post(Applied(results))
+                rest = rest[len(results) :]
+
+    def _apply_group(self, group: list[LogEntry]) -> list[EntryResult]:
+        """Apply them, some of them, or wait a while for room and apply none.
+
+        Nothing of an entry was promised before it is applied, and nothing of it is kept when
+        there is no room, so it may be tried as often as it takes (docs/decisions/006).
+        """
+        self._room_again.clear()
+        try:
+            results = self._machine.apply(group)
+        except NoRoom as error:
+            if not self._is_stuck:
+                self._is_stuck = True
+                self._post(Stuck(str(error)))
+            self._room_again.wait(NO_ROOM_WAIT_S)
+            return []
+        if self._is_stuck:
+            self._is_stuck = False
+            self._post(Stuck(None))
+        return results
+
+    def _checkpoint(self) -> None:
+        try:
+            self._post(Checkpointed(self._machine.checkpoint()))
+        except NoRoom:
+            return  # the log is not compacted, and the next checkpoint makes up for this one
 
     def _install(self, job: InstallJob) -> None:
         if self._machine.applied[0] >= job.snapshot.index:

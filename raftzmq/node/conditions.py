@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raftzmq.errors import RequestError, Unavailable
 from raftzmq.raft.types import Standing
 
 
@@ -19,11 +20,14 @@ class Condition:
         sentence: what is the matter, and what to do, for people.
         refuses_reads: no read is served while it lasts.
         refuses_writes: no write is proposed while it lasts.
+        write_error: what a refused write is answered with. ``Unavailable`` makes brokers try
+            again until the request's deadline, ``DiskFull`` reaches the client at once.
     """
 
     sentence: str
     refuses_reads: bool = False
     refuses_writes: bool = False
+    write_error: type[RequestError] = Unavailable
 
 
 def standing_condition(standing: Standing) -> Condition | None:

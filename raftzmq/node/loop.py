@@ -16,13 +16,14 @@ import zmq
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, UnsupportedVersion
-from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report
+from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report, Stuck
 from raftzmq.node.conditions import Conditions, standing_condition
+from raftzmq.node.disk import DiskWatch
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
 from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
-from raftzmq.node.snapshots import NodeSnapshots, TakeFailed, Taken
+from raftzmq.node.snapshots import NodeSnapshots, NotTaken, TakeFailed, Taken
 from raftzmq.node.startup import Opened, open_machine
 from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, SLOW_NICE, WorkerPool, Workers
@@ -91,7 +92,7 @@ class Node:
         # From the system: whoever could guess it could tell the seeds of random() in SQL.
         rng = random.Random(os.urandom(32))
         self._context = open_context()
-        self._mail: Mailbox[Report | Taken | TakeFailed | None] = Mailbox()
+        self._mail: Mailbox[Report | Taken | NotTaken | TakeFailed | None] = Mailbox()
         self._gate = StateGate(opened.state_path)
         self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.put)
         self._applier = Applier(
@@ -141,6 +142,16 @@ class Node:
         self._peer_odd_frames = 0
         self._conditions = Conditions()
         self._conditions.set("standing", standing_condition(raft.standing))
+        self._disk = DiskWatch(
+            opened.folder,
+            opened.state_path,
+            bounds,
+            self._replica,
+            self._conditions,
+            self._applier.try_again,
+            log,
+        )
+        self._snapshots.watch_room(self._disk)
         self._report = StatusReport(config, self._replica, self._conditions)
         self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
         self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
@@ -236,6 +247,7 @@ class Node:
                     for _ in range(min(3, 1 + (now_ms - next_tick_ms) // tick_ms)):
                         self._replica.tick()
                     next_tick_ms = now_ms + tick_ms
+                    self._disk.tick(now_ms)
                     self._service.expire(now_ms)
                     self._queries.tick(now_ms)
                 self._service.end_of_round(wall_ms())
@@ -327,6 +339,10 @@ class Node:
                 self._service.run_ready()
             elif isinstance(item, Taken):
                 self._replica.snapshot_taken(item.source)
+            elif isinstance(item, NotTaken):
+                self._replica.transfers.not_taken()
+            elif isinstance(item, Stuck):
+                self._disk.applier_stuck(item.why)
             elif isinstance(item, Failed | TakeFailed):
                 raise item.error
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from raftzmq.config import ClusterConfig
-from raftzmq.errors import ConfigError, StartError
+from raftzmq.errors import REBUILD, ConfigError, StartError
 from raftzmq.invariants import InvariantBroken
 from raftzmq.node.loop import Node
 from raftzmq.node.startup import open_folder
@@ -38,7 +38,7 @@ def run_node(config: ClusterConfig, name: str) -> int:
             )
         _serve(config, name)
     except StartError as error:
-        say(name, f"error: {error}")
+        say(name, f"error: {_with_command(error, config, name)}")
         return error.exit_code
     except InvariantBroken as error:
         say(name, f"error: broken invariant, please report it: {error}")
@@ -48,7 +48,7 @@ def run_node(config: ClusterConfig, name: str) -> int:
 
 def _serve(config: ClusterConfig, name: str) -> None:
     opened = open_folder(config, config.nodes[name])
-    for note in opened.log.notes:
+    for note in (*opened.folder.notes, *opened.log.notes):
         say(name, note)
 
     def ready() -> None:
@@ -69,3 +69,9 @@ def _serve(config: ClusterConfig, name: str) -> None:
         say(name, "stopped")
     finally:
         opened.folder.close()
+
+
+def _with_command(error: StartError, config: ClusterConfig, name: str) -> str:
+    """The message; a command to rebuild "NODE" is made one that can be typed as it stands."""
+    file = f" --config {config.source}" if config.source is not None else ""
+    return str(error).replace(REBUILD, f"raftzmq rebuild {name}{file}")

@@ -266,7 +266,7 @@ class ClientService:
         elif request.kind == Kind.WRITE:
             refusing = self._conditions.refusing_writes
             if refusing is not None and self._replica.is_leader:
-                batch.fail(position, Unavailable(refusing.sentence))
+                batch.fail(position, refusing.write_error(refusing.sentence))
             else:
                 batch.fail(position, self._not_leader())
         elif request.kind == Kind.READ:

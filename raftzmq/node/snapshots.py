@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from raftzmq.errors import NoRoom
 from raftzmq.node.applier import Applier, InstallJob
+from raftzmq.node.disk import DiskWatch
 from raftzmq.node.gate import StateGate
 from raftzmq.replica.transfer import Partial
 from raftzmq.statemachine.snapshot import SnapshotAbandoned, take
@@ -28,6 +30,13 @@ class TakeFailed:
     """No snapshot could be taken; the process must stop rather than go on with a bad disk."""
 
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """There was no room for a snapshot; it may be asked for again."""
+
+    why: str
 
 
 class FileSource:
@@ -56,16 +65,17 @@ class NodeSnapshots:
     Args:
         folder: the data folder.
         gate: holds off installs while a snapshot is taken.
-        post: hands Taken or TakeFailed to the raft thread.
+        post: hands Taken, NotTaken or TakeFailed to the raft thread.
     """
 
     def __init__(
-        self, folder: Path, gate: StateGate, post: Callable[[Taken | TakeFailed], None]
+        self, folder: Path, gate: StateGate, post: Callable[[Taken | NotTaken | TakeFailed], None]
     ) -> None:
         self._folder = folder
         self._gate = gate
         self._post = post
         self._applier: Applier | None = None
+        self._disk: DiskWatch | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -73,8 +83,25 @@ class NodeSnapshots:
         """Name the applier, which carries out installs."""
         self._applier = applier
 
+    def watch_room(self, disk: DiskWatch) -> None:
+        """Name who knows how much room there is; until then, there is enough."""
+        self._disk = disk
+
     def take(self) -> None:
-        """Start a thread that copies state.db and posts Taken."""
+        """Start a thread that copies state.db and posts Taken.
+
+        A copy that would eat into the reserve is not begun: it would cost this node leadership.
+        """
+        size = sum(
+            path.stat().st_size
+            for path in (self._gate.path, self._gate.path.with_name(self._gate.path.name + "-wal"))
+            if path.exists()
+        )
+        if self._disk is not None and not self._disk.free_for(
+            "a snapshot for another node", size, self._disk.policy.reserve_bytes
+        ):
+            self._post(NotTaken("it would not fit"))
+            return
         self._thread = threading.Thread(target=self._take, name="snapshot")
         self._thread.start()
 
@@ -90,14 +117,27 @@ class NodeSnapshots:
             self._thread.join()
 
     def open_partial(self, offer: SnapshotOffer) -> Partial:
-        """The file for ``offer``; continues one with the same digest."""
-        return IncomingSnapshot.open(
+        """The file for ``offer``; continues one with the same digest.
+
+        Raises:
+            NoRoom: the rest of it would not fit.
+        """
+        partial = IncomingSnapshot.open(
             self._folder,
             index=offer.index,
             term=offer.snapshot_term,
             size=offer.size,
             digest=offer.digest,
         )
+        missing = offer.size - partial.received_bytes
+        if self._disk is not None and not self._disk.free_for(
+            f"the copy of state.db that {offer.sender} offers",
+            missing,
+            self._disk.policy.critical_bytes,
+        ):
+            partial.discard()
+            raise NoRoom("the offered snapshot does not fit")
+        return partial
 
     def install(self, offer: SnapshotOffer, partial: Partial) -> None:
         """Hand the whole file to the applier, which verifies it and swaps it in."""
@@ -120,6 +160,9 @@ class NodeSnapshots:
                 copy = take(self._gate.path, path, stopping=lambda: self._stopping)
             source = FileSource(path, copy.applied_index, copy.applied_term, copy.size, copy.digest)
         except SnapshotAbandoned:
+            return
+        except NoRoom as error:
+            self._post(NotTaken(str(error)))
             return
         except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
             self._post(TakeFailed(error))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raftzmq.config import ClusterConfig, NodeConfig
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.raft.types import LogPosition
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
@@ -73,7 +73,10 @@ def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
 def _open(config: ClusterConfig, folder: DataFolder) -> Opened:
     state_path = folder.path / STATE_NAME
     log_path = folder.path / LOG_NAME
-    finish_interrupted_install(folder.path)
+    try:
+        finish_interrupted_install(folder.path)
+    except OSError as error:
+        raise StorageFailed(f"{folder.path}: an install cannot be finished: {error}") from error
     if state_path.exists() and not log_path.exists():
         # Without raft.db the node has forgotten whom it voted for and what it acknowledged.
         raise StorageDamaged(
@@ -82,6 +85,9 @@ def _open(config: ClusterConfig, folder: DataFolder) -> Opened:
         )
     store = SqliteLogStore(log_path)
     log = store.load()
+    if folder.starts_lost and not log.recovering:
+        store.set_recovering(True)
+        log = log._replace(recovering=True)
     machine = open_machine(config, state_path)
     log = _reconcile(store, log, machine, log_path, state_path)
     return Opened(folder=folder, store=store, log=log, machine=machine, state_path=state_path)

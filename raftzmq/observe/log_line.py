@@ -9,5 +9,8 @@ from datetime import UTC, datetime
 def say(name: str, line: str) -> None:
     """Write ``line`` of the process ``name`` with the time of day, UTC."""
     moment = datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]
-    sys.stderr.write(f"{moment} {name}: {line}\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"{moment} {name}: {line}\n")
+        sys.stderr.flush()
+    except OSError:
+        return  # the disk that keeps the log is full, or its reader is gone: the node goes on

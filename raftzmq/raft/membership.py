@@ -23,9 +23,14 @@ def is_voter(configuration: Configuration, node: NodeId) -> bool:
 def may_campaign(state: RaftState) -> bool:
     """Learners and outsiders never campaign, though they vote when asked (thesis 4.2.1).
 
-    Nor does a node whose standing lets it promise nothing: it could not even vote for itself.
+    Nor does a node whose standing lets it promise nothing (it could not even vote for itself), or
+    whose host asked it not to (``Raft.set_electable``).
     """
-    return state.standing is Standing.MEMBER and is_voter(state.configuration, state.node)
+    return (
+        state.standing is Standing.MEMBER
+        and state.electable
+        and is_voter(state.configuration, state.node)
+    )
 
 
 def is_alone(state: RaftState) -> bool:

@@ -205,6 +205,10 @@ class Raft:
         """Hand leadership to a voter, None: to the most up-to-date one. False: not begun."""
         return transfer.begin(self._state, target)
 
+    def set_electable(self, electable: bool) -> None:
+        """Whether this node campaigns and takes over from a leader; it votes either way."""
+        self._state.electable = electable
+
     def install_snapshot(self, snapshot: Snapshot, sender: NodeId, term: int) -> bool:
         """The host staged and verified a snapshot of the leader ``sender`` of ``term``.
 

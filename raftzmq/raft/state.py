@@ -140,6 +140,9 @@ class RaftState:
     replicate_due: bool = False
     """Something happened that may let the leader send: a look at each peer is due."""
 
+    electable: bool = True
+    """False: the host has a reason why this node should not lead if another can."""
+
     # Outbox.
     messages_now: list[Message] = field(default_factory=list)
     messages_after_persist: list[Message] = field(default_factory=list)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from raftzmq.errors import NoRoom
 from raftzmq.raft.raft import Raft
-from raftzmq.raft.types import LogPosition, NodeId, Role, Snapshot
+from raftzmq.raft.types import LogPosition, NodeId, Ready, Role, Snapshot
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.compaction import LogSize
+from raftzmq.replica.holding_back import needs_room
 from raftzmq.replica.persist import Round, carry_out
 from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.greeting import Challenge, Hello, Welcome
-from raftzmq.wire.peer import PeerMessage, decode_peer, encode_peer
+from raftzmq.wire.peer import Envelope, PeerMessage, decode_peer, encode_peer
 from raftzmq.wire.transfer import (
     SnapshotChunk,
     SnapshotDone,
@@ -38,6 +40,10 @@ class Replica:
         transfers: snapshots on their way in and out.
         applied_index: what state.db holds at start.
         admission: knows which life of each peer speaks.
+
+    Attributes:
+        holds_back: no entries that need room are taken; see ``hold_back``.
+        lacks_entries: entries were refused since ``holds_back`` was set.
     """
 
     def __init__(
@@ -57,6 +63,10 @@ class Replica:
         self.log_size = LogSize()
         self.fsyncs = 0
         self.dropped: dict[str, int] = {}
+        self.holds_back = False
+        self.lacks_entries = False
+        self._unsaved: Ready | None = None
+        self._try_again = False
         self._store = store
         self._cluster = cluster
         self._send = send
@@ -64,12 +74,16 @@ class Replica:
 
     def tick(self) -> None:
         """One unit of time passed."""
+        if self.stalled:
+            return
         self.raft.tick()
         self._send_all(self._admission.tick())
         self._send_all(self.transfers.tick(self.raft))
 
     def receive(self, data: bytes) -> None:
         """Take one message of a peer; what does not belong here is dropped and counted."""
+        if self.stalled:
+            return self._drop("no room for the log")
         try:
             envelope, message = decode_peer(data)
         except VersionMismatch:
@@ -85,12 +99,14 @@ class Replica:
         if envelope.sender == self.raft.node:
             return self._drop("own name as sender")
         if isinstance(message, Hello | Challenge | Welcome):
-            answer = self._admission.receive(message, envelope)
-            self._drop(answer) if isinstance(answer, str) else self._send_all(answer)
+            self._greeted(message, envelope)
         elif (objection := self._admission.objection(envelope)) is not None:
             self._drop(objection)
         elif isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
             self._send_all(self.transfers.receive(message, self.raft))
+        elif self.holds_back and needs_room(message, self.raft.last_position.index):
+            self.lacks_entries = True
+            return self._drop("no room for entries")
         else:
             self.raft.step(message)
         return None
@@ -99,13 +115,35 @@ class Replica:
         """The connection to ``peer`` came up."""
         self._send_all(self._admission.connected(peer))
 
+    @property
+    def stalled(self) -> bool:
+        """Whether raft.db had no room for what Raft decided.
+
+        Until it has, this node is to the others as if its process were paused: it takes no
+        messages, lets no time pass and sends nothing, so it cannot break a promise.
+        """
+        return self._unsaved is not None
+
+    def try_again(self) -> None:
+        """There may be room by now; the next flush tries to end the stall."""
+        self._try_again = True
+
+    def hold_back(self, on: bool) -> None:
+        """Take no more entries that need room, or take all again."""
+        self.holds_back = on
+        self.lacks_entries = self.lacks_entries and on
+
     def flush(self) -> Round:
         """Carry out what Raft decided since the last flush: persist, send, commit.
 
         Raises:
             StorageFailed: the log could not be made durable; the process must stop.
         """
-        left = carry_out(self.raft, self._store, self._send_all)
+        if self.stalled and not self._try_again:
+            return Round()
+        self._try_again = False
+        left = carry_out(self.raft, self._store, self._send_all, self._unsaved)
+        self._unsaved = left.unsaved
         self.fsyncs += left.fsyncs
         if left.committed:
             self.log_size.committed(left.committed)
@@ -129,9 +167,12 @@ class Replica:
         index = min(
             self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
         )
-        if index > self.raft.base.index:
+        if index > self.raft.base.index and not self.stalled:
             base: LogPosition = self.raft.compact(index)
-            self._store.compact(base)
+            try:
+                self._store.compact(base)
+            except NoRoom:
+                return  # raft.db holds more than it must; a later compaction takes these along
             self.log_size.compacted(base.index)
 
     @property
@@ -147,6 +188,17 @@ class Replica:
     def close(self) -> None:
         """Close the log."""
         self._store.close()
+
+    def _greeted(self, message: Hello | Challenge | Welcome, envelope: Envelope) -> None:
+        try:
+            answer = self._admission.receive(message, envelope)
+        except NoRoom:
+            self._drop("no room for the log")  # said again, as it was not answered
+            return
+        if isinstance(answer, str):
+            self._drop(answer)
+        else:
+            self._send_all(answer)
 
     def _drop(self, cause: str) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1

@@ -15,7 +15,7 @@ from typing import Protocol
 from zlib import crc32
 
 from raftzmq import limits
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import NoRoom, StorageDamaged
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import NodeId, Role
 from raftzmq.wire.transfer import (
@@ -57,7 +57,10 @@ class Partial(Protocol):
         """How far the file reaches without a gap."""
 
     def append(self, offset: int, data: bytes, checksum: int) -> None:
-        """Add a chunk; raises StorageDamaged when the checksum is wrong."""
+        """Add a chunk; raises StorageDamaged when the checksum is wrong, NoRoom when it is full."""
+
+    def discard(self) -> None:
+        """Remove the file."""
 
 
 class SnapshotHost(Protocol):
@@ -67,7 +70,11 @@ class SnapshotHost(Protocol):
         """Start taking a snapshot of state.db; answered by ``Transfers.taken``."""
 
     def open_partial(self, offer: SnapshotOffer) -> Partial:
-        """The file for this offer: a part of it that is already here, or a new one."""
+        """The file for this offer: a part of it that is already here, or a new one.
+
+        Raises:
+            NoRoom: it would not fit; the host tells people why.
+        """
 
     def install(self, offer: SnapshotOffer, partial: Partial) -> None:
         """Verify the whole file and swap it in; answered by ``Replica.installed``."""
@@ -121,6 +128,10 @@ class Transfers:
         for peer in self._outgoing:
             offers.extend(self._offer(peer, raft))
         return offers
+
+    def not_taken(self) -> None:
+        """The host could not take a snapshot now; the next repetition of an offer asks again."""
+        self._taking = False
 
     def receive(self, message: TransferMessage, raft: Raft) -> list[TransferMessage]:
         """Take a message of a peer. A stale term ends it (thesis 3.3 for all messages)."""
@@ -223,7 +234,12 @@ class Transfers:
                 )
             ]
         if incoming is None or incoming.offer.digest != offer.digest:
-            incoming = _Incoming(offer=offer, partial=self._host.open_partial(offer))
+            try:
+                partial = self._host.open_partial(offer)
+            except NoRoom:
+                # Without an answer the leader offers it again and again: a retry, for nothing.
+                return []
+            incoming = _Incoming(offer=offer, partial=partial)
             self._incoming = incoming
         incoming.offer = offer
         incoming.asked_bytes = incoming.partial.received_bytes
@@ -289,5 +305,10 @@ class Transfers:
             incoming.partial.append(chunk.offset, chunk.data, chunk.crc32)
         except StorageDamaged:
             return []  # asked for again when the pull is repeated
+        except NoRoom:
+            # Others need the room more than the first part of a file that does not fit.
+            incoming.partial.discard()
+            self._incoming = None
+            return []
         incoming.idle_ticks = 0
         return self._pull(incoming, raft)

@@ -11,7 +11,8 @@ from typing import Final, cast
 
 import apsw
 
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import REBUILD, StorageDamaged
+from raftzmq.limits import STATE_WAL_BYTES
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN
 from raftzmq.statemachine.bounds import ApplyLimits
@@ -19,15 +20,17 @@ from raftzmq.statemachine.outcomes import storage_failed
 
 _STATEMENT_CACHE: Final = 500
 _BUSY_MS: Final = 5_000
-_AUTOCHECKPOINT_PAGES: Final = 16_384
-"""Safety net of 64 MiB; ``Machine.checkpoint`` normally comes first."""
+WAL_PAGES_MAX: Final = STATE_WAL_BYTES // 4096
+"""A safety net; ``Machine.checkpoint`` normally comes first."""
 _SETTINGS: Final = (
     "PRAGMA page_size = 4096",
     "PRAGMA encoding = 'UTF-8'",
     "PRAGMA auto_vacuum = NONE",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
-    f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}",
+    # The automatic checkpoint hides a failed fsync and repeats it later; the Machine's does not.
+    "PRAGMA wal_autocheckpoint = 0",
+    f"PRAGMA journal_size_limit = {STATE_WAL_BYTES}",
     # The sorter spills by this size; rows with equal keys may come out in another order.
     "PRAGMA cache_size = -65536",
     "PRAGMA foreign_keys = ON",
@@ -57,7 +60,7 @@ def open_writer(path: Path, vfs: str, bounds: ApplyLimits) -> apsw.Connection:
 
 def damaged(path: Path, why: str) -> StorageDamaged:
     """The error for a state.db that cannot be trusted."""
-    return StorageDamaged(f"{path}: {why}; remove the file to have it rebuilt from the other nodes")
+    return StorageDamaged(f"{path} is damaged: {why}; rebuild the node from its peers: {REBUILD}")
 
 
 def _create_tables(connection: apsw.Connection, path: Path) -> None:

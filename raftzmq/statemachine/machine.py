@@ -7,7 +7,8 @@ Invariants:
     * Effects and replies depend on content and entry alone: not on how entries are grouped in
       transactions, on statement caches, on this machine's clock, or on a crash in between.
     * A failure that belongs to this machine (disk, memory) never becomes a reply: it raises
-      StorageFailed, the transaction is rolled back, and the machine is dead.
+      StorageFailed, the transaction is rolled back, and the machine is dead. Without room on the
+      disk it raises NoRoom, the transaction is rolled back, and the same entries may come again.
 
 A group of entries normally is one transaction. It is repeated when a request destroyed it (its
 reply is then known and the request is left out), and split when an entry needs foreign keys
@@ -23,13 +24,13 @@ from typing import TypeAlias
 
 import apsw
 
-from raftzmq.errors import RaftzmqError, StorageFailed
+from raftzmq.errors import NoRoom, RaftzmqError, StorageFailed
 from raftzmq.invariants import InvariantBroken, check
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Command, CommandError, CommandFlags, decode_command
-from raftzmq.statemachine.database import damaged, open_writer, read_meta
+from raftzmq.statemachine.database import WAL_PAGES_MAX, damaged, open_writer, read_meta
 from raftzmq.statemachine.determinism import ReplicatedClock, SeededRandom, require_utc
 from raftzmq.statemachine.ledger import Ledger
 from raftzmq.statemachine.outcomes import storage_failed
@@ -95,11 +96,14 @@ class Machine:
         self._stop = False
         self._dead = ""
         self._doing: Doing | None = None
+        self._wal_pages = 0
+        self._wal_pages_tried = 0
         self._ledger = Ledger(self._bounds.ledger_ms, self._bounds.ledger_bytes_max)
         try:
             self._open(fresh=False)
             require_utc(self._connection)
             self._applied = self._load()
+            self._write_once_more()
         except BaseException:
             self._release()
             raise
@@ -125,11 +129,13 @@ class Machine:
 
         Returns:
             One result per entry. The effects are committed, not yet safe from a power cut:
-            see ``checkpoint``.
+            see ``checkpoint``. Fewer than ``entries`` when there was no room for the rest, which
+            is applied by another call.
 
         Raises:
             ApplyInterrupted: see ``interrupt``. Transactions completed before it stay.
             InvariantBroken: a gap in the indexes, or bytes that are no command.
+            NoRoom: no room even for the first entry; nothing was applied, call again.
             StorageFailed: the disk failed; every later call raises it again.
         """
         self._require_alive()
@@ -143,6 +149,14 @@ class Machine:
                     results += self._settle(group, fresh=group[0][0].index in fresh)
                 except _Apart as apart:
                     fresh.add(apart.index)
+                except NoRoom:
+                    # What was applied before it is, and those who wait for it must hear of it.
+                    if results:
+                        return results
+                    raise
+                self._bound_wal()
+        except NoRoom:
+            raise
         except StorageFailed as error:
             self._dead = str(error)
             raise
@@ -162,29 +176,63 @@ class Machine:
         2. A PASSIVE checkpoint copies what it can into the database file and waits for
            nobody. It syncs the WAL before and, only if *all* frames were copied, the database
            file after (https://sqlite.org/c3ref/wal_checkpoint_v2.html). A reader on an old
-           snapshot may stop it half way, so by itself it promises nothing.
+           snapshot, or a full disk, may stop it half way, so by itself it promises nothing.
 
         Returns:
             The applied index that is now durable; the log may be compacted up to it.
 
         Raises:
+            NoRoom: no room for the commit of step 1; call again.
             StorageFailed: the disk failed; every later call raises it again.
         """
         self._require_alive()
         connection = self._connection
         try:
             connection.execute("PRAGMA synchronous = FULL")
-            self._executor.own(schema.WRITE_DURABLE)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.BusyError:
-            # Another connection checkpoints; step 1 is done, which is what counts.
-            pass
+            try:
+                self._executor.own(schema.WRITE_DURABLE)
+            finally:
+                connection.execute("PRAGMA synchronous = NORMAL")
+            self._copy_wal()
+        except NoRoom:
+            self._roll_back()
+            raise
         except (apsw.Error, StorageFailed) as error:
-            failed = error if isinstance(error, StorageFailed) else storage_failed(error)
-            self._dead = str(failed)
-            raise failed from error
+            raise self._died(error) from error
         return self._applied[0]
+
+    def _copy_wal(self) -> None:
+        """A PASSIVE checkpoint; what it could not do is left to a later one.
+
+        Raises:
+            apsw.Error: reading, writing or syncing failed.
+        """
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.BusyError, apsw.FullError):
+            # Another connection checkpoints, or the database cannot grow: the WAL stays and
+            # counts. Not one frame of it is given up before all of it is copied and synced.
+            return
+
+    def _bound_wal(self) -> None:
+        if self._wal_pages - self._wal_pages_tried < WAL_PAGES_MAX:
+            return
+        self._wal_pages_tried = self._wal_pages
+        try:
+            self._copy_wal()
+        except apsw.Error as error:
+            raise self._died(error) from error
+
+    def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        if pages < self._wal_pages_tried:
+            self._wal_pages_tried = 0
+        return apsw.SQLITE_OK
+
+    def _died(self, error: Exception) -> StorageFailed:
+        failed = error if isinstance(error, StorageFailed) else storage_failed(error)
+        self._dead = str(failed)
+        return failed
 
     def interrupt(self) -> None:
         """Make ``apply`` give up soon, now and from now on; callable from any thread."""
@@ -200,6 +248,7 @@ class Machine:
         self._random.install(self._connection)
         self._authorizer = Authorizer(reader=False, fresh=fresh)
         self._connection.authorizer = self._authorizer
+        self._connection.set_wal_hook(self._note_wal_pages)
         self._executor = Executor(
             self._connection,
             self._authorizer,
@@ -214,6 +263,10 @@ class Machine:
         before = self._connection
         try:
             self._open(fresh=fresh)
+        except NoRoom as error:
+            # Nothing is written here, so it is rare; but entries may be applied already, and
+            # NoRoom would say that they are not.
+            raise StorageFailed(str(error)) from error
         finally:
             before.close(True)
 
@@ -224,6 +277,20 @@ class Machine:
         except apsw.Error as error:
             raise damaged(self._path, str(error)) from error
         return index, term
+
+    def _write_once_more(self) -> None:
+        """Copy the WAL that an earlier life left into the database.
+
+        If it died of a failed fsync, frames may be in the kernel's cache and not on the disk,
+        and the next fsync, here the one of ``checkpoint``, would claim them all the same.
+        Copied, they are written again and synced for certain.
+        """
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            return
+        except apsw.Error as error:
+            raise storage_failed(error) from error
 
     def _release(self) -> None:
         connection = getattr(self, "_connection", None)

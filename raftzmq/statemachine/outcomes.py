@@ -20,6 +20,7 @@ from raftzmq.errors import (
     StorageFailed,
     TooLarge,
 )
+from raftzmq.sqlite_errors import storage_error
 
 _SQL_ERRORS: Final = (
     apsw.SQLError,
@@ -72,6 +73,6 @@ def as_request_error(error: Exception, refused: str) -> RequestError:
     return MalformedRequest(text)
 
 
-def storage_failed(error: apsw.Error) -> StorageFailed:
-    """What stops the node when state.db cannot be written or read."""
-    return StorageFailed(f"state.db: {type(error).__name__}: {error}")
+def storage_failed(error: Exception) -> StorageFailed:
+    """NoRoom, after which the same may be tried again; or what stops the node."""
+    return storage_error("state.db", error)

@@ -17,6 +17,7 @@ import msgpack
 from raftzmq import limits
 from raftzmq.errors import (
     Deferred,
+    DiskFull,
     NotAQuery,
     RequestError,
     ShuttingDown,
@@ -181,6 +182,12 @@ class Reader:
                 columns, rows, left = self._query(sql, parameters, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
+            except apsw.FullError as error:
+                # Readers write nothing but temporary files: a sort that outgrew its folder.
+                raise DiskFull(
+                    "no room for the temporary files of this read; free some in the temporary"
+                    " folder of the node's machine, or let the read sort less"
+                ) from error
             except RESULT_ERRORS as error:
                 raise as_request_error(error, authorizer.refused) from error
             finally:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import apsw
 
 from raftzmq.errors import StorageFailed
+from raftzmq.sqlite_errors import ADVICE
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.database import damaged
 from raftzmq.statemachine.outcomes import storage_failed
@@ -62,6 +63,7 @@ def take(
     Raises:
         SnapshotAbandoned: ``stopping`` returned True.
         StorageDamaged: state.db is malformed.
+        NoRoom: the copy does not fit on the disk; the unfinished file is removed.
         StorageFailed: reading or writing failed.
     """
     finished = False
@@ -72,7 +74,7 @@ def take(
         finished = True
         return taken
     except OSError as error:
-        raise StorageFailed(f"{path_out}: {error}") from error
+        raise StorageFailed(f"{path_out}: {error}; {ADVICE}") from error
     finally:
         if not finished:
             _remove(path_out)

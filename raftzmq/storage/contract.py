@@ -49,7 +49,8 @@ class LogStore(Protocol):
 
     Everything is durable when the method returns. After ``StorageFailed`` the store is dead:
     each later call raises it again and nothing is retried, because a second fsync after a
-    failed one may report success for pages that the kernel has thrown away.
+    failed one may report success for pages that the kernel has thrown away. The one exception
+    is its subclass ``NoRoom``: nothing was stored, and the same call may be made again.
     """
 
     def load(self) -> StoredLog:
@@ -68,6 +69,7 @@ class LogStore(Protocol):
             entries: contiguous; the first one's index truncates what is stored from there on.
 
         Raises:
+            NoRoom: nothing was stored; the call may be repeated.
             StorageFailed: nothing is known about what the disk holds.
             InvariantBroken: a gap, a step back into the compacted part, or a changed vote.
         """

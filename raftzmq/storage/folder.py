@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -9,8 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raftzmq.errors import DataFolderLocked, DataFolderMismatch, StorageDamaged, StorageFailed
-from raftzmq.storage.durable_file import replace_file, sync_folder
+from raftzmq.errors import (
+    REBUILD,
+    DataFolderLocked,
+    DataFolderMismatch,
+    NoRoom,
+    StorageDamaged,
+    StorageFailed,
+)
+from raftzmq.storage.durable_file import NO_ROOM_ERRNOS, replace_file, sync_folder
 
 LOCK_NAME: Final = "lock"
 IDENTITY_NAME: Final = "identity.json"
@@ -28,12 +36,17 @@ class DataFolder:
         incarnation: 64 random bits drawn when the folder was made; a wiped folder has another.
         boot_id: differs for each start and grows with it: the number of starts in the upper 32
             bits, random bits below. Messages of an earlier life of this node carry a lower one.
+        notes: what was repaired at the opening, one sentence each.
+        starts_lost: the count of starts had to be guessed, so peers cannot tell from it whether
+            the folder is an older copy of itself.
     """
 
     path: Path
     incarnation: int
     boot_id: int
     _lock: int
+    notes: tuple[str, ...] = ()
+    starts_lost: bool = False
 
     @classmethod
     def open(cls, path: Path, *, cluster: str, node: str) -> DataFolder:
@@ -47,7 +60,8 @@ class DataFolder:
         Raises:
             DataFolderLocked: another process holds it; the message names its pid.
             DataFolderMismatch: it belongs to another node or cluster.
-            StorageDamaged: the identity file is unreadable, or gone while data is there.
+            StorageDamaged: the identity file is damaged, or gone while data is there.
+            NoRoom: there is no room to count this start.
             StorageFailed: the folder cannot be made or written.
         """
         try:
@@ -55,13 +69,22 @@ class DataFolder:
             lock = _lock(path)
             try:
                 incarnation = _identify(path, cluster, node)
-                boot_id = _next_boot(path)
+                boot_id, note = _next_boot(path)
             except BaseException:
                 os.close(lock)
                 raise
         except OSError as error:
-            raise StorageFailed(f"data folder {path}: {error}") from error
-        return cls(path=path, incarnation=incarnation, boot_id=boot_id, _lock=lock)
+            full = error.errno in NO_ROOM_ERRNOS
+            raise (NoRoom if full else StorageFailed)(f"data folder {path}: {error}") from error
+        notes = (note,) if note else ()
+        return cls(
+            path=path,
+            incarnation=incarnation,
+            boot_id=boot_id,
+            _lock=lock,
+            notes=notes,
+            starts_lost=bool(note),
+        )
 
     def raise_boot_id(self, known: int) -> int:
         """Take a boot id with more starts than ``known`` has: a later life of this folder was seen.
@@ -85,6 +108,57 @@ class DataFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def move_aside(self) -> Path:
+        """Give the folder another name, so that the next start begins with an empty one.
+
+        Nothing is removed. A folder that is a mount point keeps its name and gets the files
+        moved into a new folder inside it.
+
+        Returns:
+            Where the files are now: ``<folder>.damaged-<n>`` or ``<folder>/damaged-<n>``.
+
+        Raises:
+            OSError: nothing was moved; or, at a mount point, not everything: call again.
+        """
+        beside = _unused(self.path.parent, f"{self.path.name}.damaged-")
+        try:
+            self.path.rename(beside)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+        else:
+            sync_folder(beside.parent)
+            return beside
+        inside = _unused(self.path, "damaged-")
+        inside.mkdir(mode=0o700)
+        for file in sorted(self.path.iterdir()):
+            # lost+found belongs to the file system.
+            if file.name not in (LOCK_NAME, "lost+found") and not file.name.startswith("damaged-"):
+                file.rename(inside / file.name)
+        sync_folder(inside)
+        sync_folder(self.path)
+        return inside
+
+    @classmethod
+    def hold(cls, path: Path) -> DataFolder:
+        """Lock a folder whatever it holds, to keep the node away while it is moved.
+
+        Raises:
+            DataFolderLocked: a process holds it; the message names its pid.
+            StorageFailed: there is no such folder, or it cannot be locked.
+        """
+        try:
+            return cls(path=path, incarnation=0, boot_id=0, _lock=_lock(path))
+        except OSError as error:
+            raise StorageFailed(f"data folder {path}: {error}") from error
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    number = 1
+    while (folder / f"{stem}{number}").exists():
+        number += 1
+    return folder / f"{stem}{number}"
 
 
 def _make(path: Path) -> None:
@@ -138,7 +212,7 @@ def _new_identity(path: Path, cluster: str, node: str) -> int:
         if (path / name).exists():
             raise StorageDamaged(
                 f"{path / IDENTITY_NAME} is missing while {name} is there: nobody knows whose"
-                " data this is; put the file back or use an empty folder"
+                f" data this is; put the file back, or rebuild the node from its peers: {REBUILD}"
             )
     incarnation = int.from_bytes(os.urandom(8), "little")
     identity = {"format": _FORMAT, "cluster": cluster, "node": node, "incarnation": incarnation}
@@ -153,7 +227,10 @@ def _parse(file: Path, content: bytes) -> dict[str, Any]:
     except (ValueError, AttributeError):
         shape = {}
     if shape != {"format": int, "cluster": str, "node": str, "incarnation": int}:
-        raise StorageDamaged(f"{file} is not an identity file; put the right one back")
+        raise StorageDamaged(
+            f"{file} is damaged: it is not an identity file; rebuild the node from its peers:"
+            f" {REBUILD}"
+        )
     if identity["format"] != _FORMAT:
         raise StorageDamaged(
             f"{file}: format {identity['format']} is not {_FORMAT}, the one known here;"
@@ -163,21 +240,31 @@ def _parse(file: Path, content: bytes) -> dict[str, Any]:
     return found
 
 
-def _next_boot(path: Path) -> int:
+def _next_boot(path: Path) -> tuple[int, str]:
     file = path / BOOTS_NAME
     try:
         boots = int(file.read_bytes())
+        whole = 0 < boots < _BOOTS_MAX
     except FileNotFoundError:
-        boots = 0
+        boots, whole = 0, not has_data(path)
     except ValueError:
-        raise StorageDamaged(
-            f"{file} does not hold a number; write one into it that is larger than the number"
-            " of starts so far"
-        ) from None
-    return _write_boots(file, boots + 1)
+        whole = False
+    note = ""
+    if not whole:
+        # All that matters is that the number grows, or peers take this run for an earlier one
+        # and drop its messages. No node was started more often than seconds have passed since
+        # 1970, which is what the file system says about the lock written just now.
+        boots = int((path / LOCK_NAME).stat().st_mtime)
+        note = f"{file} was lost or damaged; the count of starts goes on from the time of day"
+    return _write_boots(file, boots + 1), note
 
 
 def _write_boots(file: Path, boots: int) -> int:
     boots = min(boots, _BOOTS_MAX)
     replace_file(file, f"{boots}\n".encode())
     return boots << 32 | int.from_bytes(os.urandom(4), "little")
+
+
+def has_data(path: Path) -> bool:
+    """Whether a node has kept its log or its state in this folder."""
+    return any((path / name).exists() for name in ("raft.db", "state.db"))

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 from raftzmq.errors import StorageDamaged
 from raftzmq.storage.durable_file import replace_file, sync_folder
+from raftzmq.storage.verified_read import REMEDY
 
 PLAN_NAME: Final = "install.plan"
 STATE_NAME: Final = "state.db"
@@ -101,16 +102,15 @@ def planned_steps(folder: Path) -> tuple[Step, ...]:
         known = False
     if not known:
         raise StorageDamaged(
-            f"{file} is not an install plan that is known here; remove the data folder's state.db,"
-            " state.db-wal and this file to receive a snapshot anew"
+            f"{file} is damaged: it is not an install plan that is known here; {REMEDY}"
         )
     steps = swap_steps(source)
     if (folder / INCOMING_NAME / source).exists():
         return steps
     if not (folder / STATE_NAME).exists():
         raise StorageDamaged(
-            f"{file} names {INCOMING_NAME}/{source}, which is missing, and so is {STATE_NAME}:"
-            " remove the plan to receive a snapshot anew"
+            f"{file} names {INCOMING_NAME}/{source}, which is missing, and so is {STATE_NAME};"
+            f" {REMEDY}"
         )
     # The rename was done, so the old log went before it; one that is there now is the new one's.
     return steps[-4:]

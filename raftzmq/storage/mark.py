@@ -15,6 +15,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from raftzmq.storage.durable_file import NO_ROOM_ERRNOS
+
 _SLOT = struct.Struct("<8sQI")
 _MAGIC = b"RZMARK01"
 _SLOT_BYTES = 512
@@ -70,12 +72,19 @@ class SequenceMark:
     def write(self, sequence: int) -> None:
         """Hand the number to the kernel: survives kill -9 at once, a power cut later.
 
+        Without room the mark stays behind, which it may be; the next number makes up for it.
+
         Raises:
             OSError: the write failed.
         """
         body = _MAGIC + sequence.to_bytes(8, "little")
         raw = body + zlib.crc32(body).to_bytes(4, "little")
-        written = os.pwrite(self._fd, raw, (sequence & 1) * _SLOT_BYTES)
+        try:
+            written = os.pwrite(self._fd, raw, (sequence & 1) * _SLOT_BYTES)
+        except OSError as error:
+            if error.errno in NO_ROOM_ERRNOS:
+                return
+            raise
         if written != len(raw):
             raise OSError(f"{self._path}: short write of {written} bytes")
 

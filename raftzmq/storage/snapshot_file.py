@@ -8,9 +8,10 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import check
-from raftzmq.storage.durable_file import sync_folder
+from raftzmq.sqlite_errors import ADVICE
+from raftzmq.storage.durable_file import NO_ROOM_ERRNOS, sync_folder
 from raftzmq.storage.install_plan import (
     INCOMING_NAME,
     finish_interrupted_install,
@@ -20,6 +21,13 @@ from raftzmq.storage.install_plan import (
 __all__ = ["IncomingSnapshot", "finish_interrupted_install"]
 
 _READ_BYTES: Final = 1 << 20
+
+
+def os_failure(path: Path, error: OSError) -> StorageFailed:
+    """What a failed open or write means; not for fsync, after which nothing may be repeated."""
+    if error.errno in NO_ROOM_ERRNOS:
+        return NoRoom(f"{path}: no room on the disk")
+    return StorageFailed(f"{path}: {error}; {ADVICE}")
 
 
 class IncomingSnapshot:
@@ -53,8 +61,18 @@ class IncomingSnapshot:
             digest: BLAKE2b of the whole file; its length is the digest size.
 
         Raises:
-            OSError: the folder or the file cannot be made or read.
+            NoRoom: not even the folder or the empty file can be made.
+            StorageFailed: the folder or the file cannot be made or read.
         """
+        try:
+            return cls._open(folder, index, term, size, digest)
+        except OSError as error:
+            raise os_failure(folder / INCOMING_NAME, error) from error
+
+    @classmethod
+    def _open(
+        cls, folder: Path, index: int, term: int, size: int, digest: bytes
+    ) -> IncomingSnapshot:
         incoming = folder / INCOMING_NAME
         incoming.mkdir(mode=0o700, exist_ok=True)
         path = incoming / f"{index}-{term}-{digest.hex()[:32]}.part"
@@ -88,7 +106,8 @@ class IncomingSnapshot:
         Raises:
             StorageDamaged: the chunk is damaged or does not continue the file, which stays as
                 it is; ask for the chunk again.
-            OSError: the write failed; what was received before stays.
+            NoRoom: the chunk does not fit on the disk; what was received before stays.
+            StorageFailed: the write failed.
         """
         if zlib.crc32(data) != checksum:
             raise StorageDamaged(f"{self._path.name}: the chunk at {offset} came damaged")
@@ -98,10 +117,13 @@ class IncomingSnapshot:
                 f" the {self._received} of {self._size} bytes that are here"
             )
         rest = memoryview(data)
-        while rest:
-            written = os.pwrite(self._fd, rest, self._received)
-            self._received += written
-            rest = rest[written:]
+        try:
+            while rest:
+                written = os.pwrite(self._fd, rest, self._received)
+                self._received += written
+                rest = rest[written:]
+        except OSError as error:
+            raise os_failure(self._path, error) from error
 
     def verify(self) -> None:
         """Read the whole file, compare its digest, and make it durable.
@@ -110,10 +132,17 @@ class IncomingSnapshot:
 
         Raises:
             StorageDamaged: the file is not whole; it is removed, to be received anew.
-            OSError: it cannot be read or synced.
+            StorageFailed: it cannot be read or synced.
         """
         if self._verified:
             return
+        try:
+            self._read_and_sync()
+        except OSError as error:
+            raise StorageFailed(f"{self._path}: {error}; {ADVICE}") from error
+        self._verified = True
+
+    def _read_and_sync(self) -> None:
         hasher = hashlib.blake2b(digest_size=len(self._digest))
         offset = 0
         while chunk := os.pread(self._fd, _READ_BYTES, offset):
@@ -127,15 +156,14 @@ class IncomingSnapshot:
             )
         os.fsync(self._fd)
         sync_folder(self._path.parent)
-        self._verified = True
 
     def install(self) -> None:
         """Verify the file and put it in the place of state.db, which nobody may hold open.
 
         Raises:
             StorageDamaged: see ``verify``; state.db is untouched.
-            OSError: the file cannot be read or synced; state.db is untouched.
-            StorageFailed: the swap stopped half-way: state.db must not be opened before
+            StorageFailed: the file cannot be read or synced, and state.db is untouched; or the
+                swap stopped half-way, and state.db must not be opened before
                 ``finish_interrupted_install`` went through at the next start.
         """
         check(self._fd >= 0, "a snapshot that was discarded or installed is not installed")

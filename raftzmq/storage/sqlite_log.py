@@ -21,9 +21,10 @@ import apsw
 from peewee import PeeweeException
 from playhouse.apsw_ext import APSWDatabase
 
-from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import check
 from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
+from raftzmq.sqlite_errors import storage_error
 from raftzmq.storage.checksums import (
     StateValues,
     Tail,
@@ -134,7 +135,7 @@ class SqliteLogStore:
             self._abandon()
             if _is_damage(error):
                 raise damaged(self._path, str(error)) from error
-            raise StorageFailed(f"{self._path}: cannot be opened or read: {error}") from error
+            raise storage_error(f"{self._path}: cannot be opened or read", error) from error
         notes = (reading.note,) if reading.note and not created else ()
         return StoredLog(state.hard_state, state.base, entries, state.recovering, identities, notes)
 
@@ -148,6 +149,7 @@ class SqliteLogStore:
             hard_state = state.hard_state
         else:
             check_hard_state(state.hard_state, hard_state)
+        stale_from = self._stale_from
         try:
             tail, last_index = self._tail, state.last_index
             if entries:
@@ -169,7 +171,8 @@ class SqliteLogStore:
                 self._drop_stale(self._stale_from, len(entries))
             self._commit(state._replace(hard_state=hard_state, last_index=last_index), tail)
         except (apsw.Error, OSError) as error:
-            raise self._died("save", error) from error
+            self._stale_from = stale_from
+            raise self._failed("save", error) from error
 
     def compact(self, base: LogPosition) -> None:
         """See ``LogStore.compact``. The rows themselves go little by little, in later saves."""
@@ -185,12 +188,12 @@ class SqliteLogStore:
                 base=base,
                 held=held,
             )
-            if self._stale_from is None:
-                self._stale_from = state.base.index + 1
             self._execute("BEGIN IMMEDIATE")
             self._commit(state._replace(base=base, base_checksum=held[0][1]), self._tail)
+            if self._stale_from is None:
+                self._stale_from = state.base.index + 1
         except (apsw.Error, OSError) as error:
-            raise self._died("compact", error) from error
+            raise self._failed("compact", error) from error
 
     def reset(self, base: LogPosition) -> None:
         """See ``LogStore.reset``."""
@@ -201,13 +204,13 @@ class SqliteLogStore:
         try:
             self._execute("BEGIN IMMEDIATE")
             self._execute(_DROP_ALL)
-            self._stale_from = None
             self._commit(
                 state._replace(base=base, base_checksum=chain, last_index=base.index),
                 Tail(base.term, chain),
             )
+            self._stale_from = None
         except (apsw.Error, OSError) as error:
-            raise self._died("reset", error) from error
+            raise self._failed("reset", error) from error
 
     def set_recovering(self, recovering: bool) -> None:
         """See ``LogStore.set_recovering``."""
@@ -216,7 +219,7 @@ class SqliteLogStore:
             self._execute("BEGIN IMMEDIATE")
             self._commit(self._state._replace(recovering=recovering), self._tail)
         except (apsw.Error, OSError) as error:
-            raise self._died("save", error) from error
+            raise self._failed("save", error) from error
 
     def remember(self, peer: NodeId, identity: Identity) -> None:
         """See ``LogStore.remember``."""
@@ -227,7 +230,7 @@ class SqliteLogStore:
             self._execute(_REMEMBER, (*words, identity_checksum(*words)))
             self._commit(self._state, self._tail)
         except (apsw.Error, OSError) as error:
-            raise self._died("save", error) from error
+            raise self._failed("save", error) from error
 
     def close(self) -> None:
         """See ``LogStore.close``. A dead store is left as it is, without a checkpoint."""
@@ -287,6 +290,10 @@ class SqliteLogStore:
             "SELECT min(idx) FROM entry WHERE idx <= ?", (state.base.index,)
         ).fetchall()
         self._stale_from = stale[0][0]
+        # An earlier life may have died of a failed fsync. Its last commits are then in the
+        # kernel's cache and not on the disk, where no fsync would send them any more. Written
+        # once more, into the database, they are; before that nobody may be told of them.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._fill_wal()
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
@@ -341,14 +348,25 @@ class SqliteLogStore:
         )
         self._execute("COMMIT")
         self._state, self._tail = state, tail
+        # What follows may find no room: it is behind then, which is allowed, and the commit stands.
         if self._mark is not None:
             self._mark.write(state.commit_sequence)
         if self._wal_pages >= self._wal_pages_max:
-            # SQLite's own checkpoint hides a failed fsync and tries again later; this one raises.
             if self._mark is not None:
                 self._mark.sync()
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead log into the database.
+
+        SQLite's own checkpoint hides a failed fsync and tries again later; this one raises.
+        Without room in the database the log stays what counts, and grows until there is some.
+        """
+        try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._wal_pages = 0
+        except apsw.FullError:
+            return
+        self._wal_pages = 0
 
     def _note_wal_pages(self, connection: Any, name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -359,11 +377,17 @@ class SqliteLogStore:
             raise StorageFailed(self._failure)
         check(self._connection is not None, "a store is written to between load and close")
 
-    def _died(self, doing: str, error: Exception) -> StorageFailed:
-        self._failure = (
-            f"{self._path}: {doing} failed: {error}; the store takes no more writes,"
-            " restart the node when the disk is well"
-        )
+    def _failed(self, doing: str, error: Exception) -> StorageFailed:
+        """NoRoom after a roll back, when that is all that is wrong; else the store is dead."""
+        failed = storage_error(f"{self._path}: {doing} failed", error)
+        if isinstance(failed, NoRoom):
+            try:
+                if self._connection.in_transaction:
+                    self._execute("ROLLBACK")
+                return failed
+            except apsw.Error as second:
+                failed = storage_error(f"{self._path}: roll back of {doing} failed", second)
+        self._failure = str(failed)
         return StorageFailed(self._failure)
 
     def _not_loaded(self, *_: object) -> Any:

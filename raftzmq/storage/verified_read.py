@@ -6,16 +6,13 @@ import struct
 from pathlib import Path
 from typing import Final
 
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import REBUILD, StorageDamaged
 from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition, NodeId
 from raftzmq.storage.checksums import StateValues, Tail, entry_checksum, identity_checksum
 from raftzmq.storage.contract import Identity
 from raftzmq.storage.models import FORMAT_VERSION, RaftModels
 
-REMEDY: Final = (
-    "do not start this node from this folder again: take it out of the cluster and add it back"
-    " under a new name with an empty data folder"
-)
+REMEDY: Final = f"rebuild the node from its peers: {REBUILD}"
 
 
 def damaged(path: Path, what: str) -> StorageDamaged:

@@ -11,6 +11,7 @@ from raftzmq.errors import (
     ConstraintFailed,
     DeadlineExpired,
     Deferred,
+    DiskFull,
     LedgerExpired,
     MalformedRequest,
     NotLeader,
@@ -365,18 +366,23 @@ def test_after_doubt_no_answer_says_not_executed(cluster: FakeCluster, code: int
     assert cluster.verdicts() == [(ALICE, 1, OutcomeUnknown.code)]
 
 
-def test_after_doubt_an_overloaded_leader_is_asked_again(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize("code", [Overloaded.code, DiskFull.code])
+def test_after_doubt_a_leader_that_takes_no_more_is_asked_again(
+    cluster: FakeCluster, code: int
+) -> None:
     cluster.ask(write(1))
     cluster.round()
     cluster.status("n2", "n2", 2)
     (again,) = cluster.round()
-    cluster.answer(again, Overloaded.code)
+    cluster.answer(again, code)
     assert cluster.verdicts() == []
     cluster.status("n2", "n2", 2)
     assert cluster.round(RETRY_MS)
 
 
-@pytest.mark.parametrize("code", [ConstraintFailed.code, Overloaded.code, LedgerExpired.code])
+@pytest.mark.parametrize(
+    "code", [ConstraintFailed.code, Overloaded.code, DiskFull.code, LedgerExpired.code]
+)
 def test_verdicts_on_a_first_attempt_are_passed_on(cluster: FakeCluster, code: int) -> None:
     cluster.ask(write(1))
     (batch,) = cluster.round()

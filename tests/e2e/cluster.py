@@ -106,6 +106,8 @@ class Cluster:
         lines.append(f"[limits]\n{limits}\n")
         self.config.write_text("\n".join(lines))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment: dict[str, dict[str, str]] = {}
+        """Additions to the environment of a process, by its name."""
 
     def start(self, *names: str) -> None:
         """Start processes; without names all nodes and the proxy."""
@@ -124,6 +126,7 @@ class Cluster:
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,
+                    env={**os.environ, **self.environment.get(name, {})},
                 )
 
     def kill(self, *names: str) -> None:

@@ -321,3 +321,15 @@ def test_haste_ends() -> None:
     lone.ticks(ELECTION_TICKS)
     attempts = [m for m in lone.ticks(4 * ELECTION_TICKS) if isinstance(m, PreVoteRequest)]
     assert len(attempts) <= 2 * 5
+
+
+def test_a_node_that_shall_not_be_elected_votes_and_never_stands() -> None:
+    lone = Lone([1])
+    lone.raft.set_electable(False)
+    assert lone.ticks(5 * ELECTION_TICKS) == []
+    assert lone.raft.role is Role.FOLLOWER
+    lone.follow("n2", 2)
+    assert lone.step(TimeoutNow(sender="n2", receiver="n1", term=2)) == []
+    assert verdicts(lone.step(vote("n3", 3, (9, 2), transfer=True))) == [True]
+    lone.raft.set_electable(True)
+    assert any(isinstance(message, PreVoteRequest) for message in lone.time_out())

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from raftzmq.errors import StorageFailed
+from raftzmq.errors import NoRoom, StorageFailed
 from raftzmq.raft.messages import HeartbeatRequest, Message, VoteResponse
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import (
@@ -33,6 +33,8 @@ class Recorder:
     def __init__(self, *readies: Ready, disk_fails: bool = False) -> None:
         self.readies = list(readies)
         self.disk_fails = disk_fails
+        self.full = False
+        self.unsaved: Ready | None = None
         self.events: list[str] = []
 
     def ready(self) -> Ready | None:
@@ -44,6 +46,8 @@ class Recorder:
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         if self.disk_fails:
             raise StorageFailed("fsync failed")
+        if self.full:
+            raise NoRoom("full")
         self.events.append(f"save {hard_state is not None} {len(entries)}")
 
     def reset(self, base: LogPosition) -> None:
@@ -56,7 +60,9 @@ class Recorder:
         self.events.extend(f"send {type(message).__name__}" for message in messages)
 
     def run(self) -> None:
-        carry_out(cast(Raft, self), cast(LogStore, self), self.send)
+        left = carry_out(cast(Raft, self), cast(LogStore, self), self.send, self.unsaved)
+        self.unsaved = left.unsaved
+        self.events.extend(f"apply {entry.index}" for entry in left.committed)
 
 
 def test_a_recovered_node_promises_only_after_that_is_on_disk() -> None:
@@ -97,3 +103,25 @@ def test_install_resets_the_log_before_the_acknowledgement() -> None:
     world = Recorder(Ready(install=snapshot, messages_after_persist=(VOTE,)))
     world.run()
     assert world.events == ["reset 9", "send VoteResponse"]
+
+
+def test_without_room_nothing_happens_that_depends_on_it_until_there_is_some() -> None:
+    last = Ready(messages_now=(HEARTBEAT,), committed=(ENTRY,))
+    world = Recorder(
+        Ready(messages_now=(HEARTBEAT,), entries=(ENTRY,), messages_after_persist=(VOTE,)), last
+    )
+    world.full = True
+    for _ in range(3):
+        world.run()
+        assert world.events == ["send HeartbeatRequest"], "once, and nothing else"
+    assert world.readies == [last], "what follows waits its turn"
+    world.full = False
+    world.run()
+    assert world.events[1:] == [
+        "save False 1",
+        "send VoteResponse",
+        "persisted 7/3",
+        "send HeartbeatRequest",
+        "apply 7",
+    ]
+    assert world.unsaved is None

@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from raftzmq import limits
-from raftzmq.errors import StorageDamaged
+from raftzmq.errors import NoRoom, StorageDamaged
 from raftzmq.raft.messages import HeartbeatRequest
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
@@ -41,6 +41,8 @@ class Part:
 
     def __init__(self) -> None:
         self.content = b""
+        self.room_bytes = 1 << 40
+        self.discarded = 0
 
     @property
     def received_bytes(self) -> int:
@@ -50,7 +52,13 @@ class Part:
         if crc32(data) != checksum:
             raise StorageDamaged("chunk")
         assert offset == len(self.content)
+        if len(self.content) + len(data) > self.room_bytes:
+            raise NoRoom("full")
         self.content += data
+
+    def discard(self) -> None:
+        self.content = b""
+        self.discarded += 1
 
 
 class Host:
@@ -60,11 +68,14 @@ class Host:
         self.taking = 0
         self.parts: dict[bytes, Part] = {}
         self.whole: list[bytes] = []
+        self.full = False
 
     def take(self) -> None:
         self.taking += 1
 
     def open_partial(self, offer: SnapshotOffer) -> Part:
+        if self.full:
+            raise NoRoom("full")
         return self.parts.setdefault(offer.digest, Part())
 
     def install(self, offer: SnapshotOffer, partial: object) -> None:
@@ -222,3 +233,36 @@ def test_message_of_an_old_term_is_ignored() -> None:
     )
     pair.rafts = pair.rafts[0], later
     assert pair.deliver(offer) == []
+
+
+def test_a_snapshot_that_does_not_fit_is_not_begun_and_offered_again() -> None:
+    pair = Pair()
+    pair.hosts[1].full = True
+    (offer,) = pair.begin()
+    assert pair.deliver(offer) == []
+    later = [m for _ in range(transfer.REPEAT_TICKS) for m in leader_tick(pair)]
+    assert any(isinstance(message, SnapshotOffer) for message in later)
+    pair.hosts[1].full = False
+    pair.run(later)
+    assert pair.hosts[1].whole == [CONTENT]
+
+
+def test_a_snapshot_that_finds_no_room_half_way_gives_its_room_back() -> None:
+    pair = Pair()
+    part = pair.hosts[1].parts[File.digest] = Part()
+    part.room_bytes = CHUNK * 5
+    pair.run(pair.begin())
+    assert (part.discarded, part.content) == (1, b"")
+    part.room_bytes = 1 << 40
+    pair.run([m for _ in range(transfer.REPEAT_TICKS) for m in leader_tick(pair)])
+    assert pair.hosts[1].whole == [CONTENT]
+
+
+def test_a_snapshot_that_could_not_be_taken_is_asked_for_again() -> None:
+    pair = Pair()
+    assert pair.sides[0].wanted("n2", pair.rafts[0]) == []
+    for times in (1, 2, 3):
+        assert pair.hosts[0].taking == times
+        pair.sides[0].not_taken()
+        for _ in range(transfer.REPEAT_TICKS):
+            leader_tick(pair)

@@ -127,7 +127,7 @@ def disk() -> Iterator[FaultyDisk]:
     made.unregister()
 
 
-@pytest.mark.parametrize("fault", [apsw.IOError("broken"), apsw.FullError("full")])
+@pytest.mark.parametrize("fault", [apsw.IOError("broken"), apsw.NoMemError("broken")])
 def test_a_failing_disk_stops_the_machine(
     disk: FaultyDisk, tmp_path: Path, fault: Exception
 ) -> None:
@@ -232,7 +232,7 @@ def test_files_that_are_no_state_db(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.db"
     apsw.Connection(str(foreign)).execute("CREATE TABLE t(a)")
     for path in (garbage, foreign):
-        with pytest.raises(StorageDamaged, match="remove the file"):
+        with pytest.raises(StorageDamaged, match="raftzmq rebuild NODE"):
             Machine(path)
     with pytest.raises(StorageFailed):
         Machine(tmp_path / "missing" / "state.db")

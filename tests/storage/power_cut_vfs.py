@@ -23,6 +23,9 @@ class Disk:
         self.off = False
         self.fail_sync_of: str | None = None
         self.fail_write_of: str | None = None
+        self.full_for: str | None = None
+        self.room_bytes = 0
+        self.refused_writes = 0
 
     def cut(self, chance: random.Random, *, keep: float, tear: bool) -> None:
         """Power fails now; each unsynced block survives with probability ``keep``."""
@@ -92,7 +95,12 @@ class CutFile(apsw.VFSFile):
         if self.disk.off:
             raise apsw.IOError("no power")
         if self.disk.fail_write_of and self.path.endswith(self.disk.fail_write_of):
-            raise apsw.FullError("disk full")
+            raise apsw.IOError("write failed")
+        if self.disk.full_for and self.path.endswith(self.disk.full_for):
+            if self.disk.room_bytes < len(data):
+                self.disk.refused_writes += 1
+                raise apsw.FullError("disk full")
+            self.disk.room_bytes -= len(data)
         size = max(self.xFileSize(), offset + len(data))
         done = 0
         while done < len(data):

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.errors import REBUILD, StorageDamaged, StorageFailed
 from raftzmq.raft.types import HardState, LogPosition
 from raftzmq.storage.contract import Identity
 from raftzmq.storage.sqlite_log import SqliteLogStore
@@ -59,7 +59,7 @@ def _refused(path: Path, says: str) -> None:
         with pytest.raises(StorageDamaged, match=says) as refusal:
             SqliteLogStore(path, wal_bytes=0).load()
         assert str(path) in str(refusal.value)
-        assert "under a new name with an empty data folder" in str(refusal.value)
+        assert REBUILD in str(refusal.value)
 
 
 def _sql(path: Path, *statements: str) -> None:

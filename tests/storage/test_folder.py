@@ -16,6 +16,7 @@ from raftzmq.errors import (
     StorageFailed,
 )
 from raftzmq.storage.folder import DataFolder
+from tests.small_disk import small_disk
 
 
 def _open(path: Path, cluster: str = "c1", node: str = "n1") -> DataFolder:
@@ -89,7 +90,7 @@ def test_a_folder_of_someone_else(tmp_path: Path, cluster: str, node: str, says:
 def test_a_damaged_identity(tmp_path: Path, content: bytes) -> None:
     _open(tmp_path).close()
     (tmp_path / "identity.json").write_bytes(content)
-    with pytest.raises(StorageDamaged, match=r"identity\.json is not an identity file"):
+    with pytest.raises(StorageDamaged, match=r"identity\.json is damaged: .*raftzmq rebuild NODE"):
         _open(tmp_path)
 
 
@@ -109,11 +110,62 @@ def test_data_without_an_identity(tmp_path: Path) -> None:
         _open(tmp_path)
 
 
-def test_a_damaged_boot_counter(tmp_path: Path) -> None:
-    _open(tmp_path).close()
-    (tmp_path / "boots").write_text("many")
-    with pytest.raises(StorageDamaged, match="does not hold a number"):
+@pytest.mark.parametrize("content", [None, b"many", b"", b"\xff1", b"-3", b"99999999999"])
+def test_a_damaged_boot_counter_goes_on_above_all_earlier_ones(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    before = _open(tmp_path)
+    before.close()
+    (tmp_path / "raft.db").touch()
+    file = tmp_path / "boots"
+    file.write_bytes(content) if content is not None else file.unlink()
+    repaired = _open(tmp_path)
+    repaired.close()
+    assert repaired.boot_id > before.boot_id
+    assert "lost or damaged" in repaired.notes[0]
+    after = _open(tmp_path)
+    after.close()
+    assert after.boot_id > repaired.boot_id
+    assert after.boot_id >> 32 == (repaired.boot_id >> 32) + 1
+    assert after.notes == ()
+
+
+def test_a_new_folder_counts_from_one(tmp_path: Path) -> None:
+    folder = _open(tmp_path)
+    folder.close()
+    assert (folder.boot_id >> 32, folder.notes) == (1, ())
+
+
+def test_moving_aside_keeps_everything_and_leaves_room_for_a_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "n1"
+    for number in (1, 2):
+        _open(path).close()
+        (path / "raft.db").write_bytes(b"evidence")
+        held = DataFolder.hold(path)
+        moved = held.move_aside()
+        held.close()
+        assert moved == tmp_path / f"n1.damaged-{number}"
+        assert (moved / "raft.db").read_bytes() == b"evidence"
+        assert not path.exists()
+
+
+def test_a_held_folder_is_not_opened(tmp_path: Path) -> None:
+    held = DataFolder.hold(tmp_path)
+    with pytest.raises(DataFolderLocked):
         _open(tmp_path)
+    held.close()
+
+
+def test_a_mount_point_is_emptied_instead(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "n1", megabytes=1) as path:
+        _open(path).close()
+        (path / "raft.db").write_bytes(b"evidence")
+        held = DataFolder.hold(path)
+        moved = held.move_aside()
+        held.close()
+        assert moved == path / "damaged-1"
+        assert (moved / "raft.db").read_bytes() == b"evidence"
+        _open(path).close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

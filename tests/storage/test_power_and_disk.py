@@ -66,11 +66,11 @@ def _fail_sync_of_database(disk: Disk) -> None:
     disk.fail_sync_of = "raft.db"
 
 
-def _disk_full(disk: Disk) -> None:
+def _fail_write(disk: Disk) -> None:
     disk.fail_write_of = "-wal"
 
 
-@pytest.mark.parametrize("fault", [_fail_sync_of_log, _fail_sync_of_database, _disk_full])
+@pytest.mark.parametrize("fault", [_fail_sync_of_log, _fail_sync_of_database, _fail_write])
 def test_a_failed_disk_ends_the_store(tmp_path: Path, fault: Break) -> None:
     disk = Disk()
     name = f"fail-{fault.__name__}"
