@@ -69,6 +69,7 @@ class LimitsConfig:
     ledger_ms: int = _limit(defaults.LEDGER_MS, 1_000, 7 * 24 * 3_600_000)
     ledger_bytes_max: int = _limit(defaults.LEDGER_BYTES_MAX, 1 << 16, 4 << 30)
     disk_reserve_bytes: int = _limit(defaults.DISK_RESERVE_BYTES, 1 << 20, 1 << 50)
+    checksum_interval_s: int = _limit(defaults.CHECKSUM_INTERVAL_S, 0, 7 * 24 * 3_600)
     read_workers_fast: int = _limit(defaults.READ_WORKERS_FAST, 1, 64)
     read_workers_slow: int = _limit(defaults.READ_WORKERS_SLOW, 1, 64)
     node_pending_requests_max: int = _limit(defaults.NODE_PENDING_REQUESTS_MAX, 1, 10_000_000)

@@ -19,6 +19,9 @@ LEADER_LOST_TICKS_MAX: Final = 3
 REQUEST_TIMEOUT_MS: Final = 10_000
 REQUEST_TIMEOUT_MAX_MS: Final = 600_000
 
+CHECKSUM_INTERVAL_S: Final = 600
+"""Between two comparisons of all replicas; 0: only when `raftzmq verify` asks."""
+
 # Replication.
 APPEND_BYTES_MAX: Final = 1 << 20
 """One append message stops growing here; a single larger entry still travels alone."""

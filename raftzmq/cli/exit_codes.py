@@ -3,7 +3,8 @@
 0   done
 1   something else failed; the message says what
 2   wrong use of the command line
-3   NOT_EXECUTED: it did not happen and will not; run it again
+3   NOT_EXECUTED: it did not happen and will not; run it again.
+    Of verify: no difference was found, but not all nodes were compared
 4   REJECTED: the request is wrong; running it again is useless
 5   UNKNOWN: it may have happened
 70  broken invariant in a node: please report it

@@ -18,6 +18,7 @@ from raftzmq.cli.rebuild import rebuild
 from raftzmq.cli.start import start
 from raftzmq.cli.status import status
 from raftzmq.cli.stop import stop
+from raftzmq.cli.verify import verify
 from raftzmq.cli.write import write
 from raftzmq.errors import RequestError, StartError
 
@@ -50,7 +51,7 @@ def _root(
     """A relational database (SQLite) replicated by Raft over ZeroMQ."""
 
 
-for _command in (start, stop, status, write, read, queries, kill, rebuild, demo, bench):
+for _command in (start, stop, status, verify, write, read, queries, kill, rebuild, demo, bench):
     app.command()(_command)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from typing import TypeAlias
 from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
-from raftzmq.raft.types import Entry, EntryKind, Snapshot
+from raftzmq.raft.types import Entry, EntryKind, LogPosition, Snapshot
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
 
 NO_ROOM_WAIT_S = 5.0
@@ -46,6 +46,8 @@ class Installed:
     sender: str
     term: int
     why: str | None
+    swapped: bool
+    """False: refused, or not needed because state.db was as far already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class InstallJob:
     """Reads the file and compares its digest; raises StorageDamaged when it is not whole."""
     swap: Callable[[], None]
     """Puts the verified file in the place of state.db, durably."""
+    rebuild: bool
+    """state.db is wrong: it is replaced also where it is ahead of the snapshot."""
 
 
 Report: TypeAlias = Applied | Checkpointed | Installed | Failed | Stuck
@@ -87,6 +91,8 @@ class Applier:
         open_machine: opens another one on the same path, after an install.
         post: hands a Report to the raft thread; must not block.
         gate: keeps readers away from state.db during an install.
+        reached_checksum: called by the applier's thread right after the transaction that ended
+            with a CHECKSUM entry; nothing later is written before it returns.
     """
 
     def __init__(
@@ -96,7 +102,10 @@ class Applier:
         open_machine: Callable[[Path], Machine],
         post: Callable[[Report], None],
         gate: StateGate,
+        reached_checksum: Callable[[LogPosition], None] = lambda position: None,
     ) -> None:
+        self._reached_checksum = reached_checksum
+        self._awaits_next = False
         self._path = path
         self._machine = machine
         self._open_machine = open_machine
@@ -128,6 +137,7 @@ class Applier:
     def doing(self) -> tuple[Doing, int] | None:
         """``Machine.doing`` of the machine in use."""
         return self._machine.doing
+
     def try_again(self) -> None:
         """There may be room for the entry that did not fit."""
         self._room_again.set()
@@ -186,16 +196,25 @@ class Applier:
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         done = self._machine.applied[0]
-        rest = [
-            LogEntry(e.index, e.term, e.data if e.kind is EntryKind.COMMAND else b"")
-            for e in entries
-            if e.index > done
-        ]
-        while rest and not self._stopping.is_set():
-            results = self._apply_group(rest[: limits.APPLY_GROUP_ENTRIES_MAX])
-            if results:
-                self._post(Applied(results))
-                rest = rest[len(results) :]
+        fresh = [entry for entry in entries if entry.index > done]
+        if self._awaits_next:
+            # state.db went back. What was committed before raft heard of it lies beyond a gap,
+            # and comes again behind what fills it.
+            while fresh and fresh[0].index != done + 1:
+                fresh.pop(0)
+            self._awaits_next = not fresh
+        for group in _transactions(fresh):
+            rest = [_log_entry(entry) for entry in group]
+            while rest:
+                if self._stopping.is_set():
+                    return
+                results = self._apply_group(rest)
+                if results:
+                    self._post(Applied(results))
+                    rest = rest[len(results) :]
+            last = group[-1]
+            if last.kind is EntryKind.CHECKSUM:
+                self._reached_checksum(LogPosition(last.index, last.term))
 
     def _apply_group(self, group: list[LogEntry]) -> list[EntryResult]:
         """Apply them, some of them, or wait a while for room and apply none.
@@ -224,19 +243,46 @@ class Applier:
             return  # the log is not compacted, and the next checkpoint makes up for this one
 
     def _install(self, job: InstallJob) -> None:
-        if self._machine.applied[0] >= job.snapshot.index:
-            self._report(job, None)
+        applied = self._machine.applied[0]
+        if applied >= job.snapshot.index and not job.rebuild:
+            self._report(job, None, swapped=False)
             return
         try:
             job.verify()
         except StorageDamaged as error:
-            self._report(job, str(error))
+            self._report(job, str(error), swapped=False)
             return
         with self._gate.installing():
             self._machine.close()
             job.swap()
             self._machine = self._open_machine(self._path)
-        self._report(job, None)
+        self._awaits_next = applied > job.snapshot.index
+        self._report(job, None, swapped=True)
 
-    def _report(self, job: InstallJob, why: str | None) -> None:
-        self._post(Installed(snapshot=job.snapshot, sender=job.sender, term=job.term, why=why))
+    def _report(self, job: InstallJob, why: str | None, *, swapped: bool) -> None:
+        self._post(
+            Installed(
+                snapshot=job.snapshot,
+                sender=job.sender,
+                term=job.term,
+                why=why,
+                swapped=swapped,
+            )
+        )
+
+
+def _transactions(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Split entries into transactions; a CHECKSUM entry ends one, to be hashed just there."""
+    group: list[Entry] = []
+    for entry in entries:
+        group.append(entry)
+        if len(group) == limits.APPLY_GROUP_ENTRIES_MAX or entry.kind is EntryKind.CHECKSUM:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _log_entry(entry: Entry) -> LogEntry:
+    data = entry.data if entry.kind is EntryKind.COMMAND else b""
+    return LogEntry(entry.index, entry.term, data)

@@ -112,7 +112,7 @@ class DiskWatch:
         raft = replica.raft
         scarce = self.policy.room is not Room.ENOUGH
         last_resort = raft.leader_contact_ticks >= self._last_resort_ticks
-        raft.set_electable(not scarce or last_resort)
+        raft.set_electable(not scarce or last_resort, "disk")
         if scarce and replica.is_leader and not self._stalled:
             self._try_to_hand_over()
         else:

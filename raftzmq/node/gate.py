@@ -58,6 +58,12 @@ class StateGate:
         with self._condition:
             self._open.append(reader)
 
+    def forget(self, reader: Closable) -> None:
+        """An open reader is about to be closed by its owner."""
+        with self._condition:
+            if reader in self._open:
+                self._open.remove(reader)
+
     def interrupt_all(self) -> None:
         """Stop what runs, for a shutdown."""
         with self._condition:

@@ -18,7 +18,9 @@ from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, UnsupportedVersion
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report, Stuck
 from raftzmq.node.conditions import Conditions, standing_condition
+from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
 from raftzmq.node.disk import DiskWatch
+from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
 from raftzmq.node.observers import Observers
 from raftzmq.node.queries import Queries
@@ -92,15 +94,19 @@ class Node:
         # From the system: whoever could guess it could tell the seeds of random() in SQL.
         rng = random.Random(os.urandom(32))
         self._context = open_context()
-        self._mail: Mailbox[Report | Taken | NotTaken | TakeFailed | None] = Mailbox()
+        self._mail: Mailbox[Report | Taken | NotTaken | TakeFailed | Hashed | HashFailed | None] = (
+            Mailbox()
+        )
         self._gate = StateGate(opened.state_path)
         self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.put)
+        self._checks = ContentChecks(self._gate, self._mail.put)
         self._applier = Applier(
             opened.state_path,
             opened.machine,
             lambda path: open_machine(config, path),
             self._post,
             self._gate,
+            self._checks.reached,
         )
         self._snapshots.bind(self._applier)
         peers = {n: node.peer for n, node in config.nodes.items() if n != name}
@@ -152,6 +158,12 @@ class Node:
             log,
         )
         self._snapshots.watch_room(self._disk)
+        equality = NodeEquality(opened.folder.path, self._conditions, log)
+        self._replica.equality.attend(
+            equality,
+            interval_ticks=bounds.checksum_interval_s * 1000 // bounds.tick_ms,
+            mark=equality.mark,
+        )
         self._report = StatusReport(config, self._replica, self._conditions)
         self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
         self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
@@ -197,6 +209,7 @@ class Node:
         )
         self._report.service = self._service
         self._report.dropped_at_sockets = self._dropped_at_sockets
+        equality.ended_service = self._service.end_service
 
     def stop(self) -> None:
         """Ask the loop to hand over leadership and end; callable from a signal handler."""
@@ -335,7 +348,9 @@ class Node:
                     f"snapshot at index {item.snapshot.index} from {item.sender} "
                     + ("installed" if item.why is None else f"refused: {item.why}")
                 )
-                self._replica.installed(item.snapshot, item.sender, item.term, item.why)
+                self._replica.installed(
+                    item.snapshot, item.sender, item.term, item.why, swapped=item.swapped
+                )
                 self._service.run_ready()
             elif isinstance(item, Taken):
                 self._replica.snapshot_taken(item.source)
@@ -343,7 +358,9 @@ class Node:
                 self._replica.transfers.not_taken()
             elif isinstance(item, Stuck):
                 self._disk.applier_stuck(item.why)
-            elif isinstance(item, Failed | TakeFailed):
+            elif isinstance(item, Hashed):
+                self._replica.hashed(item.position, item.digest)
+            elif isinstance(item, Failed | TakeFailed | HashFailed):
                 raise item.error
 
     def _maybe_checkpoint(self) -> None:
@@ -432,6 +449,7 @@ class Node:
     def _close(self) -> None:
         self._gate.interrupt_all()
         self._applier.stop()
+        self._checks.stop()
         self._snapshots.stop()
         self._links.close()
         self._doorman.stop()

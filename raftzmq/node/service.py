@@ -31,6 +31,7 @@ from raftzmq.errors import (
 from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
 from raftzmq.node.queries import Queries
+from raftzmq.node.verify import verify
 from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
@@ -251,6 +252,24 @@ class ClientService:
             for batch, position in items:
                 batch.fail(position, error)
 
+    def end_service(self) -> None:
+        """What state.db holds is wrong: answer nothing more from it, begun or not."""
+        refusing = self._conditions.refusing_reads
+        refused = Unavailable(refusing.sentence if refusing else "this replica is not in order")
+        for pool in (self._fast, self._slow):
+            pool.refuse(refused)
+        waiting = [item for writes in self._writes.values() for item in writes.items]
+        for batch, position in (*self._linearizable, *waiting):
+            batch.fail(position, refused)
+        self._linearizable, self._writes = [], {}
+        unknown = OutcomeUnknown(
+            "this write was handed to the cluster, but the replica that should tell its result "
+            "is not in order; another one will"
+        )
+        for items in self._pending_writes.lost(0):
+            for batch, position in items:
+                batch.fail(position, unknown)
+
     def expire(self, now_ms: int) -> None:
         """Answer what is past its deadline."""
         while self._deadlines and self._deadlines[0][0] <= now_ms:
@@ -282,6 +301,8 @@ class ClientService:
             self._transfer(item, request)
         elif request.kind in (Kind.QUERIES, Kind.KILL):
             self._look_or_kill(item, request)
+        elif request.kind == Kind.VERIFY:
+            self._verify(item, request)
         else:
             batch.fail(
                 position,
@@ -374,6 +395,11 @@ class ClientService:
                 self._run([item])
 
     def _run(self, items: list[Item]) -> None:
+        refusing = self._conditions.refusing_reads
+        if refusing is not None:
+            for batch, position in items:
+                batch.fail(position, Unavailable(refusing.sentence))
+            return
         self.counters.reads += len(items)
         fast = [item for item in items if item[0].fast]
         for start in range(0, len(fast), FAST_JOB_READS_MAX):
@@ -409,6 +435,16 @@ class ClientService:
             entries_waiting=len(self._pending_writes),
         )
         batch.answer(position, 0, found, applied)
+
+    def _verify(self, item: Item, request: RequestHeader) -> None:
+        batch, position = item
+        try:
+            if not self._replica.is_leader:
+                raise self._not_leader()
+            body = verify(self._replica.equality, request.payload)
+            batch.answer(position, 0, body, self._replica.applied_index)
+        except RequestError as error:
+            batch.fail(position, error)
 
     def _status_now(self) -> bytes:
         """Packed once per round: a message may hold a thousand requests for it."""

@@ -139,7 +139,7 @@ class NodeSnapshots:
             raise NoRoom("the offered snapshot does not fit")
         return partial
 
-    def install(self, offer: SnapshotOffer, partial: Partial) -> None:
+    def install(self, offer: SnapshotOffer, partial: Partial, *, rebuild: bool = False) -> None:
         """Hand the whole file to the applier, which verifies it and swaps it in."""
         assert isinstance(partial, IncomingSnapshot)
         assert self._applier is not None
@@ -150,6 +150,7 @@ class NodeSnapshots:
                 term=offer.term,
                 verify=partial.verify,
                 swap=partial.install,
+                rebuild=rebuild,
             )
         )
 

@@ -158,6 +158,16 @@ class WorkerPool:
             batch.answer(position, code, body, index)
         self.dispatch()
 
+    def refuse(self, error: RequestError) -> None:
+        """Answer every read with ``error``, queued or running; what comes of it later is dropped.
+
+        Digests go on: they are asked for to look into what is wrong.
+        """
+        for job in (*self._busy.values(), *self._queue):
+            if job.kind != RUN_DIGEST:
+                for batch, position in job.items:
+                    batch.fail(position, error)
+
     def owns(self, worker: bytes) -> bool:
         """Whether ``worker`` is of this pool and busy."""
         return worker in self._busy

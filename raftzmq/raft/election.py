@@ -163,6 +163,20 @@ def handle_timeout_now(state: RaftState, message: TimeoutNow) -> None:
         campaign(state, transfer=True)
 
 
+def set_electable(state: RaftState, electable: bool, why: str) -> None:
+    """Let this node campaign, as far as ``why`` goes, or end a campaign and begin none.
+
+    A leader stays one: its log is in order, and to end its term before another node is ready
+    would stop the cluster.
+    """
+    if electable:
+        state.unfit.discard(why)
+    else:
+        state.unfit.add(why)
+    if state.unfit and state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+        roles.become_follower(state, state.term, None, "may not lead")
+
+
 def _win(state: RaftState) -> None:
     roles.become_leader(state)
     replication.start_term(state)

@@ -24,11 +24,11 @@ def may_campaign(state: RaftState) -> bool:
     """Learners and outsiders never campaign, though they vote when asked (thesis 4.2.1).
 
     Nor does a node whose standing lets it promise nothing (it could not even vote for itself), or
-    whose host asked it not to (``Raft.set_electable``).
+    that its host holds unfit to lead.
     """
     return (
         state.standing is Standing.MEMBER
-        and state.electable
+        and not state.unfit
         and is_voter(state.configuration, state.node)
     )
 

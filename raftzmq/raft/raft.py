@@ -45,6 +45,7 @@ from raftzmq.raft.state import RaftConfig, RaftState, Reads, send
 from raftzmq.raft.types import (
     Configuration,
     Entry,
+    EntryKind,
     HardState,
     LogPosition,
     NodeId,
@@ -166,9 +167,9 @@ class Raft:
             roles.become_follower(state, message.term, leader, "higher term")
         _HANDLERS[type(message)](state, message)
 
-    def propose(self, data: bytes) -> LogPosition | None:
-        """Append a command; None when refused, see ``propose_refusal``. Not yet committed."""
-        return replication.propose(self._state, data)
+    def propose(self, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> LogPosition | None:
+        """Append an entry; None when refused, see ``propose_refusal``. Not yet committed."""
+        return replication.propose(self._state, data, kind)
 
     def propose_refusal(self) -> str | None:
         """Why ``propose`` would refuse now: "not_leader", "transfer", "overloaded", or None."""
@@ -205,9 +206,15 @@ class Raft:
         """Hand leadership to a voter, None: to the most up-to-date one. False: not begun."""
         return transfer.begin(self._state, target)
 
-    def set_electable(self, electable: bool) -> None:
-        """Whether this node campaigns and takes over from a leader; it votes either way."""
-        self._state.electable = electable
+    def set_electable(self, electable: bool, why: str) -> None:
+        """Whether this node may come to lead; a leader goes on, to be handed over by the host.
+
+        It may when nothing is left for which it may not: each ``why`` is set and lifted apart.
+
+        Log and votes of a node that may not lead are as good as any other's: it acknowledges
+        entries and votes, but does not campaign and ignores TimeoutNow.
+        """
+        election.set_electable(self._state, electable, why)
 
     def install_snapshot(self, snapshot: Snapshot, sender: NodeId, term: int) -> bool:
         """The host staged and verified a snapshot of the leader ``sender`` of ``term``.
@@ -216,6 +223,16 @@ class Raft:
             True: the next Ready says ``install``. False: it is of no use; drop the file.
         """
         return snapshots.install(self._state, snapshot, sender, term)
+
+    def reapply(self, index: int) -> None:
+        """The host's state went back to ``index``: hand out again what is committed after it.
+
+        As at a restart. Ignored when nothing after ``index`` was handed out yet.
+
+        Raises:
+            InvariantBroken: the log no longer holds what follows ``index``.
+        """
+        snapshots.reapply(self._state, index)
 
     def snapshot_finished(self, peer: NodeId, *, installed: bool) -> None:
         """The transfer of a snapshot to ``peer`` ended, well or not."""

@@ -54,11 +54,13 @@ def propose_refusal(state: RaftState) -> str | None:
     return None
 
 
-def propose(state: RaftState, data: bytes) -> LogPosition | None:
-    """Append a command to the leader's log; None when refused, see ``propose_refusal``."""
+def propose(
+    state: RaftState, data: bytes, kind: EntryKind = EntryKind.COMMAND
+) -> LogPosition | None:
+    """Append an entry to the leader's log; None when refused, see ``propose_refusal``."""
     if propose_refusal(state) is not None:
         return None
-    return _append_own(state, EntryKind.COMMAND, data)
+    return _append_own(state, kind, data)
 
 
 def persisted(state: RaftState, position: LogPosition) -> None:

@@ -87,3 +87,18 @@ def compact(state: RaftState, index: int) -> LogPosition:
     state.log.compact(index)
     state.stable_index = max(state.stable_index, state.log.base.index)
     return state.log.base
+
+
+def reapply(state: RaftState, index: int) -> None:
+    """Hand out again what is committed after ``index``, as a restart would.
+
+    Raises:
+        InvariantBroken: the entry after ``index`` is compacted already.
+    """
+    check(
+        state.log.base.index <= index,
+        "the log reaches back to where the state went back to",
+        index=index,
+        base=state.log.base.index,
+    )
+    state.committed_given = min(state.committed_given, index)

@@ -132,6 +132,8 @@ class RaftState:
     heartbeat_elapsed: int = 0
     leader_lost_tick: int | None = None
     """When the connection to the leader broke; None as long as it holds."""
+    unfit: set[str] = field(default_factory=set)
+    """For what the host does not let this node come to lead."""
 
     # Of a (pre-)candidate, and of a leader.
     votes: dict[NodeId, bool] = field(default_factory=dict)
@@ -139,9 +141,6 @@ class RaftState:
     transfer: Transfer | None = None
     replicate_due: bool = False
     """Something happened that may let the leader send: a look at each peer is due."""
-
-    electable: bool = True
-    """False: the host has a reason why this node should not lead if another can."""
 
     # Outbox.
     messages_now: list[Message] = field(default_factory=list)

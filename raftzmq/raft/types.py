@@ -22,6 +22,8 @@ class EntryKind(IntEnum):
     NOOP = 0
     COMMAND = 1
     CONFIGURATION = 2
+    CHECKSUM = 3
+    """Changes nothing when applied; each replica hashes its content at this index (P6)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,14 @@ class LogSize:
     def __init__(self) -> None:
         self._marks: deque[tuple[int, int]] = deque()  # (index, bytes written up to it)
         self._total = 0
+        self._last_index = 0
 
     def committed(self, entries: Iterable[Entry]) -> None:
-        """Count entries in log order, each once."""
+        """Count entries in log order, each once; those handed out again are not counted again."""
         for entry in entries:
+            if entry.index <= self._last_index:
+                continue
+            self._last_index = entry.index
             self._total += len(entry.data) + 64  # 64: what an entry costs beside its data
             self._marks.append((entry.index, self._total))
 

@@ -13,11 +13,18 @@ from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Ready, Role, Snapshot
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.compaction import LogSize
+from raftzmq.replica.equality import Equality
 from raftzmq.replica.holding_back import needs_room
 from raftzmq.replica.persist import Round, carry_out
 from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
+from raftzmq.wire.equality import (
+    ChecksumReport,
+    ChecksumRequest,
+    ChecksumVerdict,
+    RebuildRequest,
+)
 from raftzmq.wire.greeting import Challenge, Hello, Welcome
 from raftzmq.wire.peer import Envelope, PeerMessage, decode_peer, encode_peer
 from raftzmq.wire.transfer import (
@@ -60,6 +67,7 @@ class Replica:
         self.raft = raft
         self.transfers = transfers
         self.applied_index = applied_index
+        self.equality = Equality(raft, transfers, lambda: self.applied_index)
         self.log_size = LogSize()
         self.fsyncs = 0
         self.dropped: dict[str, int] = {}
@@ -79,6 +87,7 @@ class Replica:
         self.raft.tick()
         self._send_all(self._admission.tick())
         self._send_all(self.transfers.tick(self.raft))
+        self._send_all(self.equality.tick())
 
     def receive(self, data: bytes) -> None:
         """Take one message of a peer; what does not belong here is dropped and counted."""
@@ -104,6 +113,10 @@ class Replica:
             self._drop(objection)
         elif isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
             self._send_all(self.transfers.receive(message, self.raft))
+        elif isinstance(
+            message, ChecksumReport | ChecksumVerdict | RebuildRequest | ChecksumRequest
+        ):
+            self._send_all(self.equality.receive(message))
         elif self.holds_back and needs_room(message, self.raft.last_position.index):
             self.lacks_entries = True
             return self._drop("no room for entries")
@@ -147,23 +160,55 @@ class Replica:
         self.fsyncs += left.fsyncs
         if left.committed:
             self.log_size.committed(left.committed)
+            self.equality.committed(left.committed)
         for peer in left.snapshots_wanted:
             self._send_all(self.transfers.wanted(peer, self.raft))
         return left
 
-    def installed(self, snapshot: Snapshot, sender: NodeId, term: int, why: str | None) -> None:
-        """state.db now is ``snapshot`` (``why`` is None), or the file was refused."""
+    def installed(
+        self,
+        snapshot: Snapshot,
+        sender: NodeId,
+        term: int,
+        why: str | None,
+        *,
+        swapped: bool = True,
+    ) -> None:
+        """An install ended.
+
+        Args:
+            why: the file was refused for this; None: state.db holds the snapshot's state, or a
+                later one.
+            swapped: the snapshot took the place of state.db, which may have been ahead of it.
+        """
         if why is None:
-            self.applied_index = max(self.applied_index, snapshot.index)
+            went_back = swapped and self.applied_index > snapshot.index
+            self.applied_index = (
+                snapshot.index if swapped else max(self.applied_index, snapshot.index)
+            )
             self.raft.install_snapshot(snapshot, sender, term)
+            if went_back:
+                self.raft.reapply(snapshot.index)
+            if swapped:
+                self.equality.installed(snapshot.index)
         self._send_all(self.transfers.installed(self.raft, sender, ok=why is None))
+
+    def hashed(self, position: LogPosition, digest: bytes) -> None:
+        """The host passed a CHECKSUM entry, see ``Equality.hashed``."""
+        self._send_all(self.equality.hashed(position, digest))
 
     def snapshot_taken(self, source: Source) -> None:
         """The host finished a snapshot file that a peer waits for."""
         self._send_all(self.transfers.taken(source, self.raft))
 
     def compact(self, durable_index: int, keep_bytes: int) -> None:
-        """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``."""
+        """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``.
+
+        Not while this replica is rebuilt: the snapshot that comes lies behind what it applied,
+        and the log must bridge that.
+        """
+        if self.transfers.rebuild_from is not None and self.transfers.receiving:
+            return
         index = min(
             self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
         )

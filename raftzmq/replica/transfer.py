@@ -76,8 +76,12 @@ class SnapshotHost(Protocol):
             NoRoom: it would not fit; the host tells people why.
         """
 
-    def install(self, offer: SnapshotOffer, partial: Partial) -> None:
-        """Verify the whole file and swap it in; answered by ``Replica.installed``."""
+    def install(self, offer: SnapshotOffer, partial: Partial, *, rebuild: bool = False) -> None:
+        """Verify the whole file and swap it in; answered by ``Replica.installed``.
+
+        Args:
+            rebuild: the state here is wrong: replace it also where it is ahead of the snapshot.
+        """
 
 
 @dataclass(slots=True)
@@ -85,6 +89,8 @@ class _Outgoing:
     """The leader's view of one peer that needs a snapshot."""
 
     idle_ticks: int = 0
+    least_index: int = 0
+    """An older snapshot does not help it."""
 
 
 @dataclass(slots=True)
@@ -103,6 +109,10 @@ class Transfers:
 
     Args:
         host: takes snapshots and installs them.
+
+    Attributes:
+        rebuild_from: this replica is to be rebuilt: it takes a snapshot of this index or later
+            although its log is in order. None: it is not.
     """
 
     def __init__(self, host: SnapshotHost) -> None:
@@ -113,15 +123,51 @@ class Transfers:
         self._taking = False
         self._incoming: _Incoming | None = None
         self._transfer = 0
+        self._trusted = True
+        self.rebuild_from: int | None = None
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a snapshot is on its way in."""
+        return self._incoming is not None
+
+    def distrust(self, raft: Raft) -> None:
+        """The content of this replica is wrong: no snapshot of it goes out, also none taken
+        before."""
+        self._trusted = False
+        for peer in self._outgoing:
+            raft.snapshot_finished(peer, installed=False)
+        self._outgoing.clear()
+        if self._source is not None:
+            self._source.remove()
+            self._source = None
+
+    def trust(self) -> None:
+        """The content of this replica is right again."""
+        self._trusted = True
+
+    def requested(self, peer: NodeId, index: int, raft: Raft) -> list[TransferMessage]:
+        """``peer`` is to be rebuilt and asks for a snapshot of ``index`` or later."""
+        outgoing = self._outgoing.get(peer)
+        if not self._trusted or (outgoing is not None and outgoing.least_index >= index):
+            return []
+        self._outgoing[peer] = _Outgoing(least_index=index)
+        return self._offer(peer, raft)
 
     def wanted(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
         """Raft found that ``peer`` is behind the log; offer it a snapshot."""
+        if not self._trusted:
+            raft.snapshot_finished(peer, installed=False)
+            return []
         self._outgoing[peer] = _Outgoing()
         return self._offer(peer, raft)
 
     def taken(self, source: Source, raft: Raft) -> list[TransferMessage]:
         """The host finished a snapshot."""
         self._taking = False
+        if not self._trusted:
+            source.remove()
+            return []
         self._source = source
         self._source_idle_ticks = 0
         offers: list[TransferMessage] = []
@@ -192,7 +238,8 @@ class Transfers:
 
     def _offer(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
         source = self._source
-        if source is not None and source.index < raft.base.index:
+        least_index = max(raft.base.index, self._outgoing[peer].least_index)
+        if source is not None and source.index < least_index:
             source.remove()  # the log no longer follows on it
             self._source = source = None
         if source is None:
@@ -222,7 +269,7 @@ class Transfers:
         incoming = self._incoming
         if incoming is not None and incoming.installing:
             return []
-        if offer.index <= raft.commit_index:
+        if offer.index <= raft.commit_index and not self._rebuilds(offer, raft):
             # Not needed any more; the leader then probes and finds where this log ends (R57).
             return [
                 SnapshotDone(
@@ -245,6 +292,11 @@ class Transfers:
         incoming.asked_bytes = incoming.partial.received_bytes
         return self._pull(incoming, raft)
 
+    def _rebuilds(self, offer: SnapshotOffer, raft: Raft) -> bool:
+        """Whether the offer serves a rebuild, and the log still holds what follows it."""
+        least = self.rebuild_from
+        return least is not None and offer.index >= max(least, raft.base.index)
+
     def _pull(self, incoming: _Incoming, raft: Raft) -> list[TransferMessage]:
         """Ask for chunks until a window is under way."""
         offer = incoming.offer
@@ -252,7 +304,8 @@ class Transfers:
         if received >= offer.size:
             if not incoming.installing:
                 incoming.installing = True
-                self._host.install(offer, incoming.partial)
+                rebuild = self._rebuilds(offer, raft)
+                self._host.install(offer, incoming.partial, rebuild=rebuild)
             return []
         window_end = received + limits.SNAPSHOT_CHUNKS_IN_FLIGHT * limits.SNAPSHOT_CHUNK_BYTES
         if incoming.asked_bytes >= min(window_end, offer.size):

@@ -3,19 +3,24 @@
 Covered: the text of the schema, every row of every table (shadow tables of virtual tables
 included, the virtual tables themselves not), rowids, user_version, application_id, the
 ledger and the replicated clock. Not covered: how pages are laid out, which depends on how
-entries were grouped; and the applied index, which is returned beside.
+entries were grouped; indexes, which are derived from the rows; and the applied index, which is
+returned beside.
+
+Two steps, because they belong to different threads: ``Pinned`` opens the read snapshot, which
+must happen before anything later is written; ``Pinned.digest`` hashes it while the writer goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import msgpack
 
+from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.database import damaged
 from raftzmq.statemachine.outcomes import storage_failed
@@ -25,6 +30,72 @@ _BYTES_PER_UPDATE: Final = 64 << 10
 """Packing holds the interpreter lock: more at once would keep a node's raft thread waiting."""
 _DIGEST_BYTES: Final = 32
 _ROWID_NAMES: Final = ("rowid", "_rowid_", "oid")
+
+
+class DigestAbandoned(Exception):
+    """``Pinned.interrupt`` was called; there is no digest."""
+
+
+class Pinned:
+    """A read snapshot of state.db as it is now, held until ``close``.
+
+    It keeps SQLite from reusing the WAL, which grows as long as this is open. One thread after
+    the other may use it; any thread may call ``interrupt``.
+
+    Args:
+        path: state.db.
+
+    Attributes:
+        applied_index: of the snapshot.
+
+    Raises:
+        StorageDamaged: SQLite finds the file malformed.
+        StorageFailed: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stop = False
+        self._connection = open_reader(path)
+        try:
+            self._connection.execute("BEGIN")
+            # A snapshot begins with the first read, not with BEGIN.
+            applied: list[Any] = self._connection.execute(schema.READ_APPLIED).fetchall()
+            self.applied_index = int(applied[0][0])
+        except apsw.Error as error:
+            self.close()
+            raise self._failed(error) from error
+
+    def digest(self, pause: Callable[[], None] = lambda: None) -> str:
+        """Hash the snapshot; hexadecimal.
+
+        Args:
+            pause: called between two steps of some 64 KiB; may take its time.
+
+        Raises:
+            DigestAbandoned: ``interrupt`` was called.
+            StorageDamaged, StorageFailed: as for the class.
+        """
+        try:
+            return _digest(self._connection, pause, lambda: self._stop)
+        except apsw.InterruptError as error:
+            raise DigestAbandoned from error
+        except apsw.Error as error:
+            raise self._failed(error) from error
+
+    def interrupt(self) -> None:
+        """Make ``digest`` give up soon; callable from any thread, until ``close``."""
+        self._stop = True
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Let the snapshot go; a second call does nothing."""
+        self._connection.close(True)
+
+    def _failed(self, error: apsw.Error) -> StorageDamaged | StorageFailed:
+        if isinstance(error, apsw.CorruptError):
+            return damaged(self._path, str(error))
+        return storage_failed(error)
 
 
 def content_digest(path: Path) -> tuple[int, str]:
@@ -37,21 +108,21 @@ def content_digest(path: Path) -> tuple[int, str]:
         StorageDamaged: SQLite finds the file malformed.
         StorageFailed: the file cannot be read.
     """
-    connection = open_reader(path)
+    pinned = Pinned(path)
     try:
-        connection.execute("BEGIN")
-        applied: list[Any] = connection.execute(schema.READ_APPLIED).fetchall()
-        return int(applied[0][0]), digest_snapshot(connection)
-    except apsw.CorruptError as error:
-        raise damaged(path, str(error)) from error
-    except apsw.Error as error:
-        raise storage_failed(error) from error
+        return pinned.applied_index, pinned.digest()
     finally:
-        connection.close(True)
+        pinned.close()
 
 
-def digest_snapshot(connection: apsw.Connection) -> str:
-    """Hash what ``connection`` sees; it should hold a read transaction."""
+def _digest(
+    connection: apsw.Connection, pause: Callable[[], None], stopping: Callable[[], bool]
+) -> str:
+    def between_steps() -> None:
+        if stopping():
+            raise DigestAbandoned
+        pause()
+
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for pragma in ("user_version", "application_id"):
         digest.update(msgpack.packb(connection.execute(f"PRAGMA {pragma}").fetchall()))
@@ -67,25 +138,31 @@ def digest_snapshot(connection: apsw.Connection) -> str:
         digest.update(msgpack.packb(name))
         try:
             table = digest.copy()
-            for rows in _chunks(connection, _query(connection, name, as_blobs=False)):
+            for rows in _chunks(
+                connection, _query(connection, name, as_blobs=False), between_steps
+            ):
                 table.update(rows)
         except UnicodeDecodeError:
             # Text that is not UTF-8: every replica that is equal comes by here as well.
             table = digest.copy()
-            for rows in _chunks(connection, _query(connection, name, as_blobs=True)):
+            for rows in _chunks(connection, _query(connection, name, as_blobs=True), between_steps):
                 table.update(rows)
         digest = table
     return digest.hexdigest()
 
 
-def _chunks(connection: apsw.Connection, query: str) -> Iterator[bytes]:
+def _chunks(
+    connection: apsw.Connection, query: str, between_steps: Callable[[], None]
+) -> Iterator[bytes]:
     # msgpack tells 1, 1.0, "1" and b"1" apart.
     packer = msgpack.Packer(autoreset=False)
     for row in connection.execute(query):
         packer.pack(row)
         if len(packer.getbuffer()) >= _BYTES_PER_UPDATE:
+            between_steps()
             yield packer.bytes()
             packer.reset()
+    between_steps()
     yield packer.bytes()
 
 

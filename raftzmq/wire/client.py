@@ -59,6 +59,7 @@ class Kind(IntEnum):
     OBSERVE = 5
     TRANSFER = 6
     STOP = 7
+    VERIFY = 11
     QUERIES = 12
     KILL = 13
 
@@ -99,7 +100,8 @@ class RequestHeader(NamedTuple):
         timeout_ms: how long the sender waits, from the moment of sending.
         flags: bits of ``Flags``.
         payload: for WRITE and READ the statements, see ``wire/payload.py``; for TRANSFER the
-            name of the next leader; for KILL see ``wire/queries.py``.
+            name of the next leader; for KILL see ``wire/queries.py``, for VERIFY
+            ``wire/verify.py``.
     """
 
     kind: int

@@ -24,11 +24,12 @@ from raftzmq.raft.log import ENTRY_OVERHEAD_BYTES
 from raftzmq.raft.messages import MESSAGE_TABLE, AppendRequest, Message
 from raftzmq.raft.types import Entry, EntryKind, NodeId
 from raftzmq.wire.codec import DecodeError, pack, unpack_array
+from raftzmq.wire.equality import EQUALITY_CODES, EqualityMessage
 from raftzmq.wire.greeting import GREETING_CODES, GreetingMessage
 from raftzmq.wire.transfer import TRANSFER_CODES, TransferMessage
 from raftzmq.wire.version import PEER_PREFIX, check_peer_prefix
 
-PeerMessage: TypeAlias = Message | TransferMessage | GreetingMessage
+PeerMessage: TypeAlias = Message | TransferMessage | GreetingMessage | EqualityMessage
 
 
 class Envelope(NamedTuple):
@@ -116,6 +117,7 @@ _BY_CLASS: Final[dict[type[PeerMessage], _Layout]] = {
     **{cls: _layout(rule.code, cls) for cls, rule in MESSAGE_TABLE.items()},
     **{cls: _layout(code, cls) for cls, code in TRANSFER_CODES.items()},
     **{cls: _layout(code, cls) for cls, code in GREETING_CODES.items()},
+    **{cls: _layout(code, cls) for cls, code in EQUALITY_CODES.items()},
 }
 _BY_CODE: Final = {layout.code: layout for layout in _BY_CLASS.values()}
 check(len(_BY_CODE) == len(_BY_CLASS), "each code names one class of peer message")

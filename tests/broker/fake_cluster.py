@@ -25,7 +25,9 @@ NODES = {"n1": "tcp://h:1", "n2": "tcp://h:2", "n3": "tcp://h:3"}
 ALICE, BOB = b"alice-connection", b"bob-connection"
 
 
-def status(node: str, leader: str, term: int, applied: int = 0) -> bytes:
+def status(
+    node: str, leader: str, term: int, applied: int = 0, *, serves_reads: bool = True
+) -> bytes:
     """Body of a status message."""
     return encode_status(
         NodeStatus(
@@ -45,6 +47,7 @@ def status(node: str, leader: str, term: int, applied: int = 0) -> bytes:
             version="0",
             reads=0,
             writes=0,
+            serves_reads=serves_reads,
         )
     )
 
@@ -70,9 +73,18 @@ class FakeCluster:
         for node in NODES:
             self.status(node, "n1", 1, 10)
 
-    def status(self, node: str, leader: str, term: int, applied: int = 10) -> None:
+    def status(
+        self,
+        node: str,
+        leader: str,
+        term: int,
+        applied: int = 10,
+        *,
+        serves_reads: bool = True,
+    ) -> None:
         """``node`` pushes its status."""
-        blob = encode_reply(b"", 0, 0, applied, status(node, leader, term, applied), node)
+        body = status(node, leader, term, applied, serves_reads=serves_reads)
+        blob = encode_reply(b"", 0, 0, applied, body, node)
         frames = [b"status", b"", CLIENT_FRAME, encode_batch([blob])]
         self.router.from_node(node, frames, self.now_ms)
 

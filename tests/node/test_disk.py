@@ -73,7 +73,7 @@ class World:
             commit_index=7,
             transferring=False,
         )
-        self.raft.set_electable = lambda on: setattr(self.raft, "electable", on)
+        self.raft.set_electable = lambda on, why: setattr(self.raft, "electable", on)
         self.raft.progress = lambda: {
             "n2": SimpleNamespace(recent_active=True, match_index=7),
             "n3": SimpleNamespace(recent_active=False, match_index=9),

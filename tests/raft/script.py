@@ -214,6 +214,18 @@ class Script:
     def do_lost(self, words: list[str]) -> None:
         self.cluster.nodes[words[0]].live.peer_lost(words[1])
 
+    def do_unfit(self, words: list[str]) -> None:
+        self.cluster.nodes[words[0]].live.set_electable(False, "test")
+
+    def do_fit(self, words: list[str]) -> None:
+        self.cluster.nodes[words[0]].live.set_electable(True, "test")
+
+    def do_reapply(self, words: list[str]) -> None:
+        """The state machine goes back to an earlier state of itself."""
+        node, index = self.cluster.nodes[words[0]], int(words[1])
+        del node.applied[index:]
+        node.live.reapply(index)
+
     def do_compact(self, words: list[str]) -> None:
         base = self.cluster.compact(words[0], int(words[1]))
         self._say(f"  base {base.index}@{base.term}")

@@ -325,11 +325,11 @@ def test_haste_ends() -> None:
 
 def test_a_node_that_shall_not_be_elected_votes_and_never_stands() -> None:
     lone = Lone([1])
-    lone.raft.set_electable(False)
+    lone.raft.set_electable(False, "test")
     assert lone.ticks(5 * ELECTION_TICKS) == []
     assert lone.raft.role is Role.FOLLOWER
     lone.follow("n2", 2)
     assert lone.step(TimeoutNow(sender="n2", receiver="n1", term=2)) == []
     assert verdicts(lone.step(vote("n3", 3, (9, 2), transfer=True))) == [True]
-    lone.raft.set_electable(True)
+    lone.raft.set_electable(True, "test")
     assert any(isinstance(message, PreVoteRequest) for message in lone.time_out())

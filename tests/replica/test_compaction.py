@@ -28,3 +28,11 @@ def test_held_bytes_shrink_with_compaction() -> None:
     before = log.held_bytes()
     log.compacted(90)
     assert log.held_bytes() < before // 9
+
+
+def test_entries_that_are_handed_out_again_count_once() -> None:
+    log = filled(100, 1000)
+    before = log.total_bytes
+    log.committed(Entry(index, 1, EntryKind.COMMAND, b"x" * 936) for index in range(50, 111))
+    assert log.total_bytes == before + 10_000
+    assert log.compaction_index(durable_index=105, keep_bytes=0) == 105

@@ -78,7 +78,7 @@ class Host:
             raise NoRoom("full")
         return self.parts.setdefault(offer.digest, Part())
 
-    def install(self, offer: SnapshotOffer, partial: object) -> None:
+    def install(self, offer: SnapshotOffer, partial: object, *, rebuild: bool = False) -> None:
         assert isinstance(partial, Part)
         self.whole.append(partial.content)
 

@@ -27,6 +27,7 @@ from raftzmq.wire.client import (
     encode_reply,
     encode_results,
 )
+from raftzmq.wire.equality import EQUALITY_CODES
 from raftzmq.wire.greeting import GREETING_CODES
 from raftzmq.wire.status import NodeStatus, encode_status
 from raftzmq.wire.transfer import TRANSFER_CODES
@@ -52,7 +53,7 @@ def test_the_tables_of_kinds_levels_and_flags_are_those_of_the_code(enum: Any) -
 
 def test_the_table_of_peer_messages_is_that_of_the_code() -> None:
     codes: dict[type[Any], int] = {cls: rule.code for cls, rule in MESSAGE_TABLE.items()}
-    codes |= {**TRANSFER_CODES, **GREETING_CODES}
+    codes |= {**TRANSFER_CODES, **GREETING_CODES, **EQUALITY_CODES}
     named = [row for row in ROWS if len(row) == 3 and row[0].isdigit() and row[1].isidentifier()]
     found = {(row[0], row[1]): row[2] for row in named}
     assert set(found) == {(str(code), cls.__name__) for cls, code in codes.items()}

@@ -21,12 +21,19 @@ from raftzmq.raft.messages import (
 )
 from raftzmq.raft.types import Entry, EntryKind
 from raftzmq.wire.client import Flags, Kind, Level, encode_batch, encode_reply, encode_request
+from raftzmq.wire.equality import (
+    ChecksumReport,
+    ChecksumRequest,
+    ChecksumVerdict,
+    RebuildRequest,
+)
 from raftzmq.wire.greeting import Challenge, Hello, Welcome
 from raftzmq.wire.payload import encode_error, encode_results, encode_statements
 from raftzmq.wire.peer import PeerMessage, encode_peer
 from raftzmq.wire.queries import QueryList, RunningQuery, encode_queries
 from raftzmq.wire.status import NodeStatus, PeerStatus, encode_status
 from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, SnapshotPull
+from raftzmq.wire.verify import NodeFinding, encode_comparison, encode_verify
 
 U64: Final = (1 << 64) - 1
 I63: Final = (1 << 63) - 1
@@ -106,6 +113,14 @@ PEER_MESSAGES: Final[tuple[PeerMessage, ...]] = (
         known=False,
         formed=True,
     ),
+    ChecksumReport(
+        sender="n2", receiver="n1", term=3, index=I63, entry_term=2, digest=bytes(range(32))
+    ),
+    ChecksumVerdict(
+        sender="n1", receiver="n2", term=3, index=9, entry_term=I63, digest=bytes(range(32))
+    ),
+    RebuildRequest(sender="n2", receiver="n1", term=3, index=I63),
+    ChecksumRequest(sender="n2", receiver="n1", term=3),
 )
 
 STATUS: Final = NodeStatus(
@@ -202,6 +217,8 @@ def samples() -> dict[str, bytes]:
             "body error": ERROR,
             "body status": encode_status(STATUS),
             "body queries": encode_queries(QUERIES),
+            "payload verify": encode_verify(I63, 2),
+            "body comparison": encode_comparison(9, 2, True, [NodeFinding("n1", "equal", "0a")]),
         }
     )
     return found

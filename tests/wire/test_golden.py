@@ -13,6 +13,7 @@ import pytest
 
 from raftzmq.raft.messages import MESSAGE_TABLE
 from raftzmq.wire.client import Flags, Kind, Level
+from raftzmq.wire.equality import EQUALITY_CODES
 from raftzmq.wire.greeting import GREETING_CODES
 from raftzmq.wire.transfer import TRANSFER_CODES
 from raftzmq.wire.version import CLIENT_FRAME, PEER_PREFIX
@@ -29,7 +30,7 @@ def pairs(path: Path) -> dict[str, str]:
 
 def codes_now() -> dict[str, str]:
     found = {f"peer {cls.__name__}": rule.code for cls, rule in MESSAGE_TABLE.items()}
-    for table in (TRANSFER_CODES, GREETING_CODES):
+    for table in (TRANSFER_CODES, GREETING_CODES, EQUALITY_CODES):
         found.update({f"peer {cls.__name__}": code for cls, code in table.items()})
     for enum in (Kind, Level, Flags):
         found.update({f"{enum.__name__} {member.name}": member.value for member in enum})
@@ -46,7 +47,7 @@ def test_the_golden_file_holds_nothing_else() -> None:
 
 
 def test_there_is_a_sample_of_each_peer_message() -> None:
-    known = {*MESSAGE_TABLE, *TRANSFER_CODES, *GREETING_CODES}
+    known = {*MESSAGE_TABLE, *TRANSFER_CODES, *GREETING_CODES, *EQUALITY_CODES}
     assert {type(message) for message in PEER_MESSAGES} == known
 
 

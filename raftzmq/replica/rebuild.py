@@ -1,0 +1,154 @@
+"""A replica whose content differs from the majority's: out of service, rebuilt, compared again.
+
+::
+
+    in order ──verdict: differs──▶ quarantined ──snapshot installed──▶ rebuilt
+        ▲                              ▲                                 │
+        │                              └───────verdict: differs──────────┤
+        └──────────────────verdict: equal, after the snapshot────────────┘
+
+A quarantined node serves no reads, does not campaign, sends no snapshots, and if it leads
+hands over. Its *log* is in order, so it goes on to acknowledge entries and to vote. A leader
+that finds nobody to hand over to goes on to lead, and refuses what its content would answer.
+
+Nobody is trusted with the end of a quarantine but a new comparison: the snapshot came from
+one node, whose content nobody may have compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, Protocol
+
+from raftzmq.raft.raft import Raft
+from raftzmq.raft.types import LogPosition, NodeId, Role
+from raftzmq.replica.transfer import Transfers
+from raftzmq.storage.quarantine import QuarantineMark
+from raftzmq.wire.equality import ChecksumRequest, EqualityMessage, RebuildRequest
+
+ASK_TICKS: Final = 100
+"""A request to the leader is repeated after so long: messages are lost, and leaders change."""
+HAND_OVER_TICKS: Final = 20
+"""Between two attempts of a quarantined leader to hand over."""
+
+
+class EqualityHost(Protocol):
+    """What the node does about a finding."""
+
+    def quarantined(self, mark: QuarantineMark | None) -> None:
+        """Make ``mark`` durable (None: remove it), then put it into effect.
+
+        Raises:
+            StorageFailed: it could not be made durable; the process must stop.
+        """
+
+    def doubted(self, why: str | None) -> None:
+        """Replicas differ and nobody can tell which is right; None: that is over."""
+
+
+class Rebuild:
+    """The quarantine of one replica.
+
+    Args:
+        raft: the core.
+        transfers: brings the snapshot.
+        host: told of each change.
+        mark: what the data folder says at start.
+    """
+
+    def __init__(
+        self, raft: Raft, transfers: Transfers, host: EqualityHost, mark: QuarantineMark | None
+    ) -> None:
+        self._raft = raft
+        self._transfers = transfers
+        self._host = host
+        self._good: tuple[NodeId, ...] = ()
+        self._wait_ticks = 0
+        self._attempts = 0
+        self._asked: tuple[int, NodeId] | None = None
+        """Term and leader that were asked for a snapshot."""
+        self.mark: QuarantineMark | None = None
+        if mark is not None:
+            self._quarantine(mark)
+
+    def begin(
+        self, position: LogPosition, own: bytes, right: bytes, good: Iterable[NodeId]
+    ) -> None:
+        """The content at ``position`` is ``own`` where a majority has ``right``.
+
+        Args:
+            good: who is known to have reported ``right``; only the leader knows.
+        """
+        mark = self.mark
+        if mark is not None and not 0 < mark.rebuilt_index < position.index:
+            return  # the rebuild is under way, or what was compared there was replaced since
+        self._good = tuple(sorted(good))
+        self._quarantine(QuarantineMark(index=position.index, own=own.hex(), right=right.hex()))
+
+    def installed(self, index: int) -> None:
+        """A snapshot taken at ``index`` took the place of state.db, durably."""
+        mark = self.mark
+        if mark is not None and index >= mark.index:
+            self._quarantine(replace(mark, rebuilt_index=index))
+
+    def equal(self, position: LogPosition) -> None:
+        """The content at ``position`` is the majority's: a rebuilt node serves again."""
+        mark = self.mark
+        if mark is None or not 0 < mark.rebuilt_index < position.index:
+            return
+        self._host.quarantined(None)
+        self.mark = None
+        self._transfers.trust()
+        self._raft.set_electable(True, "quarantined")
+
+    def tick(self) -> list[EqualityMessage]:
+        """One unit of time: hand over, ask for a snapshot, ask for a comparison."""
+        if self.mark is None:
+            return []
+        self._wait_ticks -= 1
+        if self._wait_ticks > 0:
+            return []
+        raft = self._raft
+        if raft.role is Role.LEADER:
+            self._wait_ticks = HAND_OVER_TICKS
+            self._hand_over()
+            return []
+        leader = raft.leader
+        if leader is None or leader == raft.node:
+            return []
+        if self.mark.rebuilt_index:
+            self._wait_ticks = ASK_TICKS
+            return [ChecksumRequest(sender=raft.node, receiver=leader, term=raft.term)]
+        # Not older than the log's base: what follows the snapshot must still be in the log.
+        least = max(self.mark.index, raft.base.index)
+        self._transfers.rebuild_from = least
+        self._wait_ticks = ASK_TICKS
+        if self._transfers.receiving and self._asked == (raft.term, leader):
+            return []
+        self._asked = raft.term, leader
+        return [RebuildRequest(sender=raft.node, receiver=leader, term=raft.term, index=least)]
+
+    def _quarantine(self, mark: QuarantineMark) -> None:
+        self._host.quarantined(mark)
+        self.mark = mark
+        self._wait_ticks = 0
+        self._raft.set_electable(False, "quarantined")
+        self._transfers.distrust(self._raft)
+        self._transfers.rebuild_from = None if mark.rebuilt_index else mark.index
+
+    def _hand_over(self) -> None:
+        """To a live node whose content is right, the most up-to-date first, each in turn.
+
+        A quorum of live nodes and the majority that is right have a node in common, so there is
+        one whenever the cluster can commit at all.
+        """
+        raft = self._raft
+        if raft.propose_refusal() == "transfer":
+            return
+        progress = raft.progress()
+        live = [name for name in self._good if name in progress and progress[name].recent_active]
+        live.sort(key=lambda name: -progress[name].match_index)
+        if live:
+            raft.transfer_leadership(live[self._attempts % len(live)])
+            self._attempts += 1
