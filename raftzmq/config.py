@@ -52,8 +52,9 @@ def _limit(default: int, least: int, most: int) -> int:
 class LimitsConfig:
     """The bounds of ``raftzmq.limits`` that an operator may change; same names, same units.
 
-    All nodes of a cluster should have the same values. ``ledger_ms``, ``ledger_bytes_max`` and
-    ``write_steps_max`` must be the same, because each replica decides by them alone.
+    All nodes of a cluster should have the same values. What decides the outcome of a write
+    (``ledger_*``, ``key_ledger_*``, ``write_steps_max``, ``result_bytes_max``) is the leader's:
+    it travels in each log entry, so that differing files cannot make replicas differ.
     """
 
     tick_ms: int = _limit(defaults.TICK_MS, 1, 1_000)
@@ -70,6 +71,8 @@ class LimitsConfig:
     ledger_bytes_max: int = _limit(defaults.LEDGER_BYTES_MAX, 1 << 16, 4 << 30)
     disk_reserve_bytes: int = _limit(defaults.DISK_RESERVE_BYTES, 1 << 20, 1 << 50)
     checksum_interval_s: int = _limit(defaults.CHECKSUM_INTERVAL_S, 0, 7 * 24 * 3_600)
+    key_ledger_ms: int = _limit(defaults.KEY_LEDGER_MS, 1_000, 366 * 24 * 3_600_000)
+    key_ledger_bytes_max: int = _limit(defaults.KEY_LEDGER_BYTES_MAX, 1 << 16, 4 << 30)
     read_workers_fast: int = _limit(defaults.READ_WORKERS_FAST, 1, 64)
     read_workers_slow: int = _limit(defaults.READ_WORKERS_SLOW, 1, 64)
     node_pending_requests_max: int = _limit(defaults.NODE_PENDING_REQUESTS_MAX, 1, 10_000_000)

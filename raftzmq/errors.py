@@ -161,6 +161,12 @@ class StatementTimeout(Rejected):
     code = 38
 
 
+class NameReused(Rejected):
+    """Another write has this client id and sequence, or this idempotency key, already."""
+
+    code = 39
+
+
 class Killed(Rejected):
     """Somebody stopped this read on purpose; nothing sends it again by itself.
 

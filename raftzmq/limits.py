@@ -61,6 +61,11 @@ FAST_READ_MS: Final = 20
 # Exactly once.
 LEDGER_MS: Final = 600_000
 LEDGER_BYTES_MAX: Final = 32 << 20
+KEY_LEDGER_MS: Final = 7 * 24 * 3_600_000
+"""Idempotency keys are given by people and repeated by cron jobs: days, not minutes."""
+KEY_LEDGER_BYTES_MAX: Final = 16 << 20
+KEY_BYTES_MAX: Final = 48
+"""Of an idempotency key in UTF-8; the rest of CLIENT_ID_BYTES_MAX is for the number of a part."""
 
 # Disk.
 DISK_RESERVE_BYTES: Final = 256 << 20

@@ -3,6 +3,10 @@
 What a dump says about transactions is dropped, because one transaction of any size would have
 to fit into one log entry. ``PRAGMA foreign_keys=OFF``, with which the dumps of SQLite begin, is
 carried out by asking the cluster not to enforce foreign keys for the statements that follow.
+
+With an idempotency key each transaction has the key and its number. Where transactions begin
+and end depends on the file alone, so a load that is repeated, or was stopped half way, applies
+what is missing and nothing twice.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import IO, Final
 
 from raftzmq.cli.requests import Requests
 from raftzmq.cli.splitting import IncompleteStatement, Splitter, Statement
+from raftzmq.client.session import key_bytes
 from raftzmq.errors import ConstraintFailed, MalformedRequest, RequestError
 from raftzmq.wire.client import Flags
 
@@ -44,7 +49,9 @@ class Progress:
     Attributes:
         statements: applied.
         rows: changed by them.
-        transactions: committed.
+        transactions: committed, now or before.
+        before: those of them that an earlier load with the same key committed; what they
+            changed is in no other count, because the cluster does not remember it.
         characters: read from the file.
         sequences: statements about sqlite_sequence that were passed over.
         line: on which the first statement not applied begins; 0 before the first.
@@ -53,6 +60,7 @@ class Progress:
     statements: int = 0
     rows: int = 0
     transactions: int = 0
+    before: int = 0
     characters: int = 0
     sequences: int = 0
     line: int = 0
@@ -85,11 +93,18 @@ class DumpLoader:
         requests: where they go.
         flags: ``Flags`` for every write.
         advance: called after each transaction.
+        key: idempotency key of the whole load, if any.
     """
 
     def __init__(
-        self, requests: Requests, *, flags: int, advance: Callable[[Progress], None]
+        self,
+        requests: Requests,
+        *,
+        flags: int,
+        advance: Callable[[Progress], None],
+        key: str | None = None,
     ) -> None:
+        self._key = key
         self._requests = requests
         self._flags = flags
         self._advance = advance
@@ -160,15 +175,21 @@ class DumpLoader:
         if not self._batch:
             return
         batch, self._batch, self._batch_characters = self._batch, [], 0
+        key, flags = b"", self._flags
+        if self._key is not None:
+            key = key_bytes(self._key, self.progress.transactions + 1)
+            # Thousands of parts must stay remembered at the same time.
+            flags |= Flags.NO_RESULT
         try:
-            results = self._requests.write(
-                [(statement.sql, ()) for statement in batch], flags=self._flags
+            written = self._requests.write(
+                [(statement.sql, ()) for statement in batch], flags=flags, key=key
             )
         except RequestError as error:
             raise self._stopped(error, batch[0], batch[-1]) from error
         self.progress.statements += len(batch)
-        self.progress.rows += sum(result.changes for result in results)
+        self.progress.rows += sum(result.changes for result in written.results)
         self.progress.transactions += 1
+        self.progress.before += written.before
         self._advance(self.progress)
 
     def _stopped(self, error: RequestError, first: Statement, last: Statement) -> DumpStopped:

@@ -34,6 +34,15 @@ ConnectOption = Annotated[
     ),
 ]
 
+TokenOption = Annotated[
+    bool,
+    typer.Option(
+        "--token",
+        help="Print the session token, a number, as the last line: what `read --level session "
+        "--after TOKEN` must see.",
+    ),
+]
+
 TimeoutOption = Annotated[
     float,
     typer.Option("--timeout", metavar="SECONDS", min=0.01, max=600, help="Give up after this."),

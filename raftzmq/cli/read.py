@@ -10,7 +10,14 @@ import typer
 from rich.console import Console
 
 from raftzmq import limits
-from raftzmq.cli.options import ConfigOption, ConnectOption, TimeoutOption, connect_addresses
+from raftzmq.cli.duration import milliseconds
+from raftzmq.cli.options import (
+    ConfigOption,
+    ConnectOption,
+    TimeoutOption,
+    TokenOption,
+    connect_addresses,
+)
 from raftzmq.cli.requests import Requests
 from raftzmq.cli.show import Format, show_rows
 from raftzmq.cli.sql_argument import ParamsOption, WordsArgument, statements_given
@@ -40,19 +47,28 @@ def read(
         LevelName,
         typer.Option(
             help="linearizable: sees every write acknowledged before. leader: the same, served "
-            "by the leader. stale: what the replica has now. session: as linearizable to "
-            "earlier reads of this session, so here like stale."
+            "by the leader. stale: what the replica has now, see --max-age. session: at least "
+            "what the session of --after has seen."
         ),
     ] = LevelName.LINEARIZABLE,
     max_age: Annotated[
-        float,
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="With --level stale: see every write acknowledged up to so long before, for "
+            "instance 500ms or 2s; refused where that is not sure. 0 allows any age.",
+        ),
+    ] = "0",
+    after: Annotated[
+        int,
         typer.Option(
             min=0,
-            metavar="SECONDS",
-            help="With --level stale: refuse a replica that heard from no leader for longer; "
-            "0 allows any.",
+            max=(1 << 63) - 1,
+            metavar="TOKEN",
+            help="With --level session: see at least what the session with this token saw.",
         ),
-    ] = 0.0,
+    ] = 0,
+    token: TokenOption = False,
     timeout: TimeoutOption = limits.REQUEST_TIMEOUT_MS / 1000,
     connect: ConnectOption = None,
     config: ConfigOption = None,
@@ -63,12 +79,21 @@ def read(
     everything else is text; '12' in SQL quotes is text too; --params takes JSON.
 
     Example: raftzmq read "SELECT * FROM t WHERE id > ?" 10 --format json
+
+    Example: raftzmq read --level session --after "$token" "SELECT count(*) FROM t"
     """
+    max_age_ms = milliseconds(max_age)
+    if max_age_ms and level is not LevelName.STALE:
+        raise typer.BadParameter(f"--max-age belongs to --level stale, not to {level.value}")
+    if after and level is LevelName.STALE:
+        raise typer.BadParameter("--after belongs to --level session; level stale ignores it")
     statements = statements_given(sql, words, params)
     console = Console(soft_wrap=False)
     chosen = form or (Format.TABLE if sys.stdout.isatty() else Format.CSV)
     addresses = connect_addresses(connect, config)
-    with Requests(addresses, timeout_ms=int(timeout * 1000)) as requests:
-        results = requests.read(statements, level=Level[level.name], max_age_ms=int(max_age * 1000))
+    with Requests(addresses, timeout_ms=int(timeout * 1000), after=after) as requests:
+        results = requests.read(statements, level=Level[level.name], max_age_ms=max_age_ms)
     for result in results:
         show_rows(result, chosen, console)
+    if token:
+        typer.echo(requests.token)

@@ -16,10 +16,17 @@ from raftzmq import limits
 from raftzmq.cli import exit_codes
 from raftzmq.cli.dump import DumpLoader, DumpStopped, advice
 from raftzmq.cli.dump import Progress as DumpProgress
-from raftzmq.cli.options import ConfigOption, ConnectOption, TimeoutOption, connect_addresses
-from raftzmq.cli.requests import Requests
+from raftzmq.cli.options import (
+    ConfigOption,
+    ConnectOption,
+    TimeoutOption,
+    TokenOption,
+    connect_addresses,
+)
+from raftzmq.cli.requests import Requests, Written
 from raftzmq.cli.show import Format, show_rows
 from raftzmq.cli.sql_argument import ParamsOption, WordsArgument, statements_given
+from raftzmq.client.session import key_bytes
 from raftzmq.errors import RequestError
 from raftzmq.wire.client import Flags
 from raftzmq.wire.payload import StatementResult, Value
@@ -46,6 +53,19 @@ def write(
     no_foreign_keys: Annotated[
         bool, typer.Option("--no-foreign-keys", help="Do not enforce foreign keys.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="KEY",
+            help=f"Idempotency key, at most {limits.KEY_BYTES_MAX} bytes: the same statements "
+            "under the same key again, from any machine, are not applied again but give the "
+            "first result, for 7 days (key_ledger_ms, key_ledger_bytes_max). After that they "
+            "are new work, so let the key name it: nightly-2024-05-01.",
+            show_default=False,
+        ),
+    ] = None,
+    token: TokenOption = False,
     form: Annotated[
         Format | None,
         typer.Option(
@@ -68,41 +88,71 @@ def write(
     Example: raftzmq write "INSERT INTO t (note) VALUES (?) RETURNING id" hello
 
     Example: raftzmq write --file dump.sql
+
+    Example: raftzmq write --id "bill-$(date +%F)" "UPDATE account SET due = due + 10"
     """
     flags = Flags.NO_FOREIGN_KEYS if no_foreign_keys else Flags(0)
     addresses_of = (connect, config)
     if file is not None:
         if sql is not None or params is not None:
             raise typer.BadParameter("--file brings its own statements; leave out SQL and --params")
-        _write_file(file, addresses_of, timeout, flags)
+        _write_file(file, addresses_of, timeout, flags, key, token)
         return
     statements = statements_given(sql, words, params)
     console = Console()
     chosen = form or (Format.TABLE if sys.stdout.isatty() else Format.CSV)
     with Requests(connect_addresses(*addresses_of), timeout_ms=int(timeout * 1000)) as requests:
-        results = _apply(requests, statements, flags, each)
+        all_written = _apply(requests, statements, flags, each, key)
+    results = [result for written in all_written for result in written.results]
     for result in results:
         show_rows(result, chosen, console)
+    # On stderr, so that the rows of RETURNING stay clean for a program.
     if any(result.columns is None for result in results):
-        # On stderr, so that the rows of RETURNING stay clean for a program.
         typer.echo(_counted(results), err=True)
+    for note in _notes(all_written):
+        typer.echo(note, err=True)
+    if token:
+        typer.echo(requests.token)
 
 
 def _apply(
-    requests: Requests, statements: list[tuple[str, Sequence[Value]]], flags: int, each: bool
-) -> list[StatementResult]:
+    requests: Requests,
+    statements: list[tuple[str, Sequence[Value]]],
+    flags: int,
+    each: bool,
+    key: str | None,
+) -> list[Written]:
     if not each:
-        return requests.write(statements, flags=flags)
-    results: list[StatementResult] = []
+        return [requests.write(statements, flags=flags, key=_part(key, 0))]
+    results: list[Written] = []
     for number, statement in enumerate(statements, start=1):
         try:
-            results += requests.write([statement], flags=flags)
+            results.append(requests.write([statement], flags=flags, key=_part(key, number)))
         except RequestError as error:
             if number > 1:
                 typer.echo(f"statements 1 to {number - 1} are applied", err=True)
             typer.echo(f"statement {number}: {statement[0]:.200}", err=True)
             raise error from None
     return results
+
+
+def _part(key: str | None, number: int) -> bytes:
+    return b"" if key is None else key_bytes(key, number)
+
+
+def _notes(all_written: list[Written]) -> list[str]:
+    """What to say about writes whose key was used before."""
+    before = [written for written in all_written if written.before]
+    notes = []
+    if before:
+        which = "" if len(before) == len(all_written) else f"{len(before)} of {len(all_written)} "
+        notes.append(
+            f"{which}applied before, at log index {before[-1].applied_at}: nothing was changed "
+            f"now, this is the first result"
+        )
+    if any(written.forgotten for written in all_written):
+        notes.append("the rows of the first time were too large to be remembered")
+    return notes
 
 
 def _counted(results: list[StatementResult]) -> str:
@@ -115,8 +165,15 @@ def _number(count: int, what: str) -> str:
 
 
 def _write_file(
-    name: str, addresses_of: tuple[str | None, Path | None], timeout: float, flags: int
+    name: str,
+    addresses_of: tuple[str | None, Path | None],
+    timeout: float,
+    flags: int,
+    key: str | None,
+    token: bool,
 ) -> None:
+    if key is not None:
+        key_bytes(key)
     addresses = connect_addresses(*addresses_of)
     with (
         _open(name) as text,
@@ -138,7 +195,7 @@ def _write_file(
             bar.update(task, completed=progress.characters, description=_done(progress))
 
         try:
-            done = DumpLoader(requests, flags=flags, advance=advance).load(text)
+            done = DumpLoader(requests, flags=flags, advance=advance, key=key).load(text)
         except DumpStopped as stopped:
             bar.stop()
             _say_stopped(name, stopped)
@@ -146,6 +203,8 @@ def _write_file(
         except UnicodeDecodeError as error:
             raise typer.BadParameter(f"{name} is not UTF-8 text: {error}") from None
     typer.echo(f"ok: {_done(done)}", err=True)
+    if token:
+        typer.echo(requests.token)
 
 
 def _open(name: str) -> IO[str]:
@@ -161,6 +220,7 @@ def _done(progress: DumpProgress) -> str:
     return (
         f"{_number(progress.rows, 'row')}, {_number(progress.statements, 'statement')}, "
         f"{_number(progress.transactions, 'transaction')}"
+        + (f", {progress.before:,} of them applied before" if progress.before else "")
         + ("; AUTOINCREMENT goes on from the highest rowid" if progress.sequences else "")
     )
 

@@ -21,7 +21,7 @@ import zmq
 from raftzmq.client.channel import Channel
 from raftzmq.client.pipeline import Pipeline
 from raftzmq.client.results import ReadResult, WriteResult, read_result, write_result
-from raftzmq.client.session import CLIENT_ID_BYTES, Call, Session
+from raftzmq.client.session import CLIENT_ID_BYTES, Call, Session, key_bytes
 from raftzmq.errors import ConfigError, OutcomeUnknown
 from raftzmq.limits import REQUEST_TIMEOUT_MS
 from raftzmq.transport.clock import monotonic_ms
@@ -50,6 +50,8 @@ class Connection:
         addresses: of brokers, or of nodes, in order of preference.
         timeout_ms: for requests that do not say otherwise.
         client: a client id to go on with; by default a fresh random one.
+        after: ``token`` of another connection, in whatever process or language: reads at level
+            SESSION see at least what that one had seen or written.
         context: ZeroMQ context; by default the one of the process.
     """
 
@@ -59,12 +61,13 @@ class Connection:
         *,
         timeout_ms: int = REQUEST_TIMEOUT_MS,
         client: bytes | None = None,
+        after: int = 0,
         context: Context | None = None,
     ) -> None:
         if not addresses:
             raise ConfigError("connect needs the address of at least one broker or node")
         name = os.urandom(CLIENT_ID_BYTES) if client is None else client
-        self.session = Session(name, timeout_ms=timeout_ms)
+        self.session = Session(name, timeout_ms=timeout_ms, after=after)
         channel = Channel(addresses, context or zmq.Context.instance())
         self._pipeline = Pipeline(channel, self.session, monotonic_ms)
 
@@ -80,22 +83,42 @@ class Connection:
         """Close the sockets. The connection cannot be used after this."""
         self._pipeline.close()
 
+    @property
+    def token(self) -> int:
+        """The session token: the highest log index this connection has seen.
+
+        Another connection opened with ``after=token`` reads at level SESSION nothing older.
+        """
+        return self.session.token
+
     def write(
-        self, sql: Sql, parameters: Sequence[object] = (), *, timeout_ms: int | None = None
+        self,
+        sql: Sql,
+        parameters: Sequence[object] = (),
+        *,
+        id: str | None = None,  # noqa: A002 - the word of `raftzmq write --id`
+        timeout_ms: int | None = None,
     ) -> WriteResult:
         """Change the database, durably on a majority of nodes, exactly once.
 
         Args:
             sql: one statement, or a list of (statement, parameters) for one transaction.
             parameters: of the one statement.
+            id: idempotency key of 1 to 48 bytes. Whoever writes the same statements under the
+                same key again, from any process, is given the first result and changes nothing
+                (``WriteResult.applied_before``), for as long as the cluster remembers the key:
+                ``key_ledger_ms`` (7 days), less if ``key_ledger_bytes_max`` does not reach. A
+                write that was rejected does not use the key up.
             timeout_ms: until the call gives up.
 
         Raises:
             RequestError: see ``outcome``; in particular ConstraintFailed, SqlError,
-                DeadlineExpired (not executed) and OutcomeUnknown.
+                DeadlineExpired (not executed), OutcomeUnknown, and NameReused when ``id`` was
+                used for other statements.
         """
         payload = encode_statements(_statements(sql, parameters))
-        call = self.session.write(payload, monotonic_ms(), timeout_ms=timeout_ms)
+        key = b"" if id is None else key_bytes(id)
+        call = self.session.write(payload, monotonic_ms(), timeout_ms=timeout_ms, key=key)
         reply = self._run(call)
         try:
             return write_result(reply)
@@ -190,18 +213,19 @@ class Connection:
         return call.reply
 
 
-def connect(*addresses: str, timeout_ms: int = REQUEST_TIMEOUT_MS) -> Connection:
+def connect(*addresses: str, timeout_ms: int = REQUEST_TIMEOUT_MS, after: int = 0) -> Connection:
     """Open a connection; the first request finds out whether anybody is there.
 
     Args:
         addresses: of brokers (or of nodes), for instance ``tcp://127.0.0.1:7000``; on loss of
             one the next is used.
         timeout_ms: for requests that do not say otherwise.
+        after: the ``token`` of another connection, to read no older state than that one saw.
 
     Raises:
         ConfigError: no address.
     """
-    return Connection(addresses, timeout_ms=timeout_ms)
+    return Connection(addresses, timeout_ms=timeout_ms, after=after)
 
 
 def open_pipeline(*addresses: str, timeout_ms: int = REQUEST_TIMEOUT_MS) -> Pipeline:

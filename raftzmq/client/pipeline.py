@@ -16,7 +16,7 @@ from typing import Final
 
 from raftzmq import limits
 from raftzmq.client.channel import Channel
-from raftzmq.client.session import RETRY_MS, Call, Next, Session
+from raftzmq.client.session import RETRY_MS, Call, Next, Session, key_bytes
 from raftzmq.errors import MalformedRequest, NotLeader, UnsupportedVersion
 from raftzmq.wire.client import (
     Kind,
@@ -85,6 +85,7 @@ class Pipeline:
         statements: Sequence[tuple[str, Sequence[object]]],
         *,
         timeout_ms: int | None = None,
+        id: str | None = None,  # noqa: A002 - the word of `raftzmq write --id`
         tag: object = None,
     ) -> Call:
         """Submit one write: all statements or none, in one transaction.
@@ -92,14 +93,16 @@ class Pipeline:
         Args:
             statements: (SQL, parameters) each.
             timeout_ms: until the call fails.
+            id: idempotency key, see ``Connection.write``.
             tag: to recognise the call when it is done.
 
         Raises:
-            MalformedRequest: a parameter that SQLite cannot store.
+            MalformedRequest: a parameter that SQLite cannot store, or a bad ``id``.
             TooLarge: beyond a limit of ``raftzmq.limits``.
         """
         payload = encode_statements(statements)
-        call = self.session.write(payload, self._clock(), timeout_ms=timeout_ms, tag=tag)
+        key = b"" if id is None else key_bytes(id)
+        call = self.session.write(payload, self._clock(), timeout_ms=timeout_ms, key=key, tag=tag)
         self.submit(call)
         return call
 
@@ -259,15 +262,13 @@ class Pipeline:
         except DecodeError:
             self.dropped_replies += 1
             return None
-        if reply.client != self.session.client:
+        call = self._flying.get(reply.sequence)
+        if call is None or call.client != reply.client:
             if not reply.client and reply.code in _PROTOCOL_ERRORS:
                 self._protocol_refused(reply)
             self.dropped_replies += 1
             return None
-        call = self._flying.pop(reply.sequence, None)
-        if call is None:
-            self.dropped_replies += 1
-            return None
+        del self._flying[reply.sequence]
         step = self.session.answered(call, reply, now_ms)
         self._finish(call, step)
         if step is Next.AGAIN_ELSEWHERE:

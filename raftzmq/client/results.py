@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raftzmq.wire.client import Reply
+from raftzmq.wire.client import Reply, ReplyFlags
 from raftzmq.wire.payload import StatementResult, Value, decode_results
 
 Row = tuple[Value, ...]
@@ -23,6 +23,10 @@ class WriteResult:
         index: log index at which the write was applied.
         results: one per statement.
         server: name of the node that answered.
+        applied_before: the ``id`` of the write had been used before; nothing was done now, and
+            this is the result of the first time.
+        result_forgotten: it was applied, but answered a repetition, and the first result was too
+            large to be remembered: ``rows`` is empty, or all of it is missing.
     """
 
     rows_affected: int
@@ -32,6 +36,8 @@ class WriteResult:
     index: int
     results: tuple[StatementResult, ...]
     server: str
+    applied_before: bool = False
+    result_forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,17 @@ def write_result(reply: Reply) -> WriteResult:
     columns, rows = _last_rows(results)
     rowid = next((each.last_insert_rowid for each in reversed(results) if _inserted(each)), 0)
     affected = sum(each.changes for each in results)
-    return WriteResult(affected, rowid, columns, rows, reply.index, results, reply.server)
+    return WriteResult(
+        affected,
+        rowid,
+        columns,
+        rows,
+        reply.index,
+        results,
+        reply.server,
+        bool(reply.flags & ReplyFlags.APPLIED_BEFORE),
+        bool(reply.flags & ReplyFlags.RESULT_FORGOTTEN),
+    )
 
 
 def read_result(reply: Reply) -> ReadResult:

@@ -10,6 +10,10 @@ Rules of this file:
    after: that is what lets the ledger tell "never seen" from "forgotten".
 3. Once an attempt of a write may have been executed (``Call.doubt``), it never fails with an
    error that says NOT_EXECUTED (promise P9).
+4. A write with an idempotency key is named by the key, not by the session. Its sequence, drawn
+   anew for each call, tells a retry of this call from another use of the key.
+5. A token of another session counts for reads alone: ``since`` of a write must be an index that
+   this session saw itself, or a wrong token would hide that the ledger has forgotten.
 
 ``now_ms`` is milliseconds of any monotonic clock.
 """
@@ -17,12 +21,14 @@ Rules of this file:
 from __future__ import annotations
 
 from enum import Enum
+from hashlib import blake2b
 from typing import Final
 
 from raftzmq.errors import (
     DeadlineExpired,
     Deferred,
     LedgerExpired,
+    MalformedRequest,
     NotExecuted,
     NotLeader,
     Outcome,
@@ -32,7 +38,7 @@ from raftzmq.errors import (
     TooStale,
     Unavailable,
 )
-from raftzmq.limits import REQUEST_TIMEOUT_MS
+from raftzmq.limits import KEY_BYTES_MAX, REQUEST_TIMEOUT_MS
 from raftzmq.wire.client import Flags, Kind, Level, Reply, encode_request, error_of
 from raftzmq.wire.codec import DecodeError
 
@@ -43,10 +49,33 @@ STALE_ATTEMPTS_MAX: Final = 3
 CLIENT_ID_BYTES: Final = 16
 
 
+def key_bytes(key: str, part: int = 0) -> bytes:
+    """An idempotency key as it travels.
+
+    Args:
+        key: 1 to KEY_BYTES_MAX bytes of UTF-8.
+        part: number, from 1, of a write that is one of several under the same key.
+
+    Raises:
+        MalformedRequest: too short or too long.
+    """
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedRequest(f"the idempotency key is not Unicode text: {error}") from None
+    if not 1 <= len(encoded) <= KEY_BYTES_MAX:
+        raise MalformedRequest(
+            f"an idempotency key is 1 to {KEY_BYTES_MAX} bytes long, this one {len(encoded)}"
+        )
+    # 0xff is in no UTF-8 text, so a part is never taken for somebody's whole key.
+    return encoded + b"\xff%d" % part if part else encoded
+
+
 class Call:
     """One request of the application, through all its attempts.
 
     Attributes:
+        client: who it is named by: the session, or an idempotency key.
         reply: the final answer with code 0, once ``done`` without ``error``.
         error: why it failed, once ``done``.
         done: nothing more happens to it.
@@ -57,6 +86,7 @@ class Call:
 
     __slots__ = (
         "attempts",
+        "client",
         "deadline_ms",
         "done",
         "doubt",
@@ -84,8 +114,10 @@ class Call:
         max_age_ms: int = 0,
         flags: int = 0,
         tag: object = None,
+        client: bytes = b"",
     ) -> None:
         self.kind = kind
+        self.client = client
         self.payload = payload
         self.deadline_ms = deadline_ms
         self.level = level
@@ -125,14 +157,26 @@ class Session:
         client: 8 to 64 random bytes that no other client ever uses. Empty: anonymous, its
             writes are not protected against being applied twice, and never sent twice.
         timeout_ms: for calls that do not say otherwise.
+        after: token of another session; reads at level SESSION see at least what that one saw.
     """
 
-    def __init__(self, client: bytes, *, timeout_ms: int = REQUEST_TIMEOUT_MS) -> None:
+    def __init__(
+        self, client: bytes, *, timeout_ms: int = REQUEST_TIMEOUT_MS, after: int = 0
+    ) -> None:
         self.client = client
         self.timeout_ms = timeout_ms
+        self.after = after
         self.seen_index = 0
         self.index_known = False
         self._sequence = 0
+        # Hashed, since ids that are not random tend to begin alike.
+        mine = blake2b(client, digest_size=_KEYED_BYTES).digest()
+        self._keyed_base = int.from_bytes(mine, "big") << _KEYED_SHIFT
+
+    @property
+    def token(self) -> int:
+        """What to hand to another session so that its SESSION reads see what this one saw."""
+        return max(self.after, self.seen_index)
 
     def write(
         self,
@@ -141,10 +185,29 @@ class Session:
         *,
         timeout_ms: int | None = None,
         flags: int = 0,
+        key: bytes = b"",
         tag: object = None,
     ) -> Call:
-        """A write of ``payload`` (``wire.payload.encode_statements``)."""
-        return Call(Kind.WRITE, payload, self._until(now_ms, timeout_ms), flags=flags, tag=tag)
+        """A write of ``payload`` (``wire.payload.encode_statements``).
+
+        Args:
+            payload: the statements.
+            now_ms: the time.
+            timeout_ms: until it fails.
+            flags: bits of ``Flags``.
+            key: idempotency key (``key_bytes``) that names this write instead of the session.
+            tag: for the caller.
+        """
+        if key:
+            flags |= Flags.KEYED
+        return Call(
+            Kind.WRITE,
+            payload,
+            self._until(now_ms, timeout_ms),
+            flags=flags,
+            tag=tag,
+            client=key or self.client,
+        )
 
     def read(
         self,
@@ -160,7 +223,7 @@ class Session:
         """A read of ``payload`` at ``level``; ``slow`` skips the attempt in a fast lane."""
         flags = Flags.SLOW if slow else 0
         deadline_ms = self._until(now_ms, timeout_ms)
-        return Call(Kind.READ, payload, deadline_ms, level, max_age_ms, flags, tag)
+        return Call(Kind.READ, payload, deadline_ms, level, max_age_ms, flags, tag, self.client)
 
     def ask(
         self,
@@ -172,7 +235,8 @@ class Session:
         tag: object = None,
     ) -> Call:
         """A request without statements: STATUS, DIGEST, TRANSFER, STOP."""
-        return Call(kind, payload, self._until(now_ms, timeout_ms), tag=tag)
+        until_ms = self._until(now_ms, timeout_ms)
+        return Call(kind, payload, until_ms, tag=tag, client=self.client)
 
     def _until(self, now_ms: int, timeout_ms: int | None) -> int:
         return now_ms + (self.timeout_ms if timeout_ms is None else timeout_ms)
@@ -186,13 +250,17 @@ class Session:
         if not call.sequence:
             self._sequence += 1
             call.sequence = self._sequence
-            if call.kind == Kind.WRITE or call.level == Level.SESSION:
+            if call.kind == Kind.WRITE:
                 call.min_index = self.seen_index
+                if call.flags & _KEYED:
+                    call.sequence += self._keyed_base
+            elif call.level == Level.SESSION:
+                call.min_index = self.token
         call.attempts += 1
         call.flying = True
         return encode_request(
             call.kind,
-            self.client,
+            call.client,
             call.sequence,
             call.level,
             call.min_index,
@@ -246,7 +314,7 @@ class Session:
             return Next.AGAIN_ELSEWHERE
         if call.kind != Kind.WRITE:
             return self._fail(call, error)
-        if error.outcome is Outcome.UNKNOWN and self.client:
+        if error.outcome is Outcome.UNKNOWN and call.client:
             call.doubt = True
             if in_time:
                 return Next.AGAIN_LATER
@@ -262,7 +330,7 @@ class Session:
         call.flying = False
         if call.kind == Kind.WRITE:
             call.doubt = True
-            if not self.client:
+            if not call.client:
                 return self._fail(
                     call, OutcomeUnknown(f"{why}; an anonymous write is never sent twice")
                 )
@@ -285,5 +353,10 @@ class Session:
         return Next.DONE
 
 
+_KEYED: Final = int(Flags.KEYED)
+_KEYED_BYTES: Final = 5
+_KEYED_SHIFT: Final = 22
+"""Sequences of keyed calls: 40 bits made of the session's id, then a counter; below 2^63, and
+apart from the plain counter of the session's other calls."""
 _STATEMENTS: Final = (Kind.WRITE, Kind.READ)
 _ELSEWHERE: Final = (NotLeader, Unavailable, ShuttingDown, NotExecuted, TooStale)

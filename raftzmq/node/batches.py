@@ -58,16 +58,17 @@ class Batch:
         self.deadline_ms = deadline_ms
         self.fast = False
 
-    def answer(self, position: int, code: int, body: bytes, index: int) -> None:
+    def answer(self, position: int, code: int, body: bytes, index: int, flags: int = 0) -> None:
         """Answer one request; a second answer to the same one is ignored."""
         if not self._missing or self._replies[position] is not None:
             return
         request = self.requests[position]
         self._room_bytes -= len(body)
         if self._room_bytes < 0:
-            index, (code, body) = 0, _does_not_fit(request, code)
+            index = flags = 0
+            code, body = _does_not_fit(request, code)
         self._replies[position] = encode_reply(
-            request.client, request.sequence, code, index, body, self._server
+            request.client, request.sequence, code, index, body, self._server, flags
         )
         self._missing -= 1
         if not self._missing:

@@ -26,7 +26,7 @@ from raftzmq.node.observers import Observers
 from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NodeSnapshots, NotTaken, TakeFailed, Taken
-from raftzmq.node.startup import Opened, open_machine
+from raftzmq.node.startup import Opened, apply_limits
 from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, SLOW_NICE, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
@@ -42,6 +42,7 @@ from raftzmq.raft.types import (
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
+from raftzmq.statemachine.machine import Machine
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import Intake
@@ -103,7 +104,7 @@ class Node:
         self._applier = Applier(
             opened.state_path,
             opened.machine,
-            lambda path: open_machine(config, path),
+            Machine,
             self._post,
             self._gate,
             self._checks.reached,
@@ -204,7 +205,7 @@ class Node:
             status=self._report.encoded,
             observe=lambda envelope: self._observers.register(envelope[0], monotonic_ms()),
             pending_max=bounds.node_pending_requests_max,
-            tick_ms=bounds.tick_ms,
+            apply_limits=apply_limits(config),
             rng=rng,
         )
         self._report.service = self._service

@@ -30,12 +30,14 @@ from raftzmq.errors import (
 )
 from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
+from raftzmq.node.freshness import Freshness
 from raftzmq.node.queries import Queries
 from raftzmq.node.verify import verify
 from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.requests import PendingReads, PendingWrites
+from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Request, encode_command
 from raftzmq.statemachine.machine import EntryResult
 from raftzmq.transport.clock import monotonic_ms
@@ -50,7 +52,9 @@ COMMIT_CONTEXT = -1
 """Context of a read index that is asked only to hear of commits; those of reads count from 1."""
 # Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
 _WRITE = int(Kind.WRITE)
-_NO_FOREIGN_KEYS = int(Flags.NO_FOREIGN_KEYS)
+_OF_WRITES = int(Flags.NO_FOREIGN_KEYS | Flags.KEYED | Flags.NO_RESULT)
+"""Writes that differ in these go into entries of their own."""
+_KEYED = int(Flags.KEYED)
 _FAST_ONLY = int(Flags.FAST_ONLY)
 _FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
 
@@ -104,7 +108,7 @@ class ClientService:
         status: packs this node's NodeStatus.
         observe: registers the sender of an envelope for status pushes.
         pending_max: requests that may wait here at the same time.
-        tick_ms: length of a tick of the core.
+        apply_limits: travel with each entry that this node proposes.
         rng: source of the seeds for random() in SQL.
     """
 
@@ -121,7 +125,7 @@ class ClientService:
         status: Callable[[], bytes],
         observe: Callable[[list[bytes]], None],
         pending_max: int,
-        tick_ms: int,
+        apply_limits: ApplyLimits,
         rng: random.Random,
     ) -> None:
         self._replica = replica
@@ -136,7 +140,9 @@ class ClientService:
         self._shares = Shares(pending_max, limits.NODE_PENDING_BYTES_MAX)
         self._open_batches = 0
         self._packed_status: bytes | None = None
-        self._tick_ms = tick_ms
+        self._freshness = Freshness()
+        self._now_ms = 0
+        self._apply_limits = apply_limits
         self._rng = rng
         self._writes: dict[int, _Writes] = {}
         self._linearizable: list[Item] = []
@@ -160,6 +166,7 @@ class ClientService:
 
     def receive(self, envelope: list[bytes], frame: bytes, batch_flags: int, now_ms: int) -> None:
         """Take one message: a batch of requests behind ``envelope``."""
+        self._now_ms = now_ms
         try:
             requests = [decode_request(blob) for blob in decode_batch(frame)]
         except DecodeError as error:
@@ -212,7 +219,9 @@ class ClientService:
                 self._propose(writes, flags, clock_ms)
         if self._linearizable:
             items, self._linearizable = self._linearizable, []
-            self._replica.raft.read_index(self._pending_reads.ask(items))
+            context = self._pending_reads.ask(items)
+            self._freshness.asked(context, self._now_ms)
+            self._replica.raft.read_index(context)
         elif self._asks_commit:
             # Its answer says what is committed sooner than the leader would by itself.
             self._replica.raft.read_index(COMMIT_CONTEXT)
@@ -221,13 +230,16 @@ class ClientService:
     def read_states(self, states: list[ReadState]) -> None:
         """Raft answered reads: run those whose index is applied, fail the refused."""
         for state in states:
+            self._freshness.answered(state.context, state.index)
             refused = self._pending_reads.answered(state.context, state.index)
             for batch, position in refused or ():
-                batch.fail(position, self._no_leader_for_read())
+                if not batch.done:
+                    batch.fail(position, _not_confirmed(batch.requests[position]))
         self.run_ready()
 
     def run_ready(self) -> None:
         """Run the reads that the applied index now satisfies."""
+        self._freshness.applied(self._replica.applied_index)
         for items in self._pending_reads.ready(self._replica.applied_index):
             self._run(items)
 
@@ -241,7 +253,8 @@ class ClientService:
             if items is not None:
                 self.counters.writes += len(items)
                 for (batch, position), reply in zip(items, result.replies, strict=True):
-                    batch.answer(position, reply.code, reply.body, result.index)
+                    code, body, index, flags = reply
+                    batch.answer(position, code, body, index or result.index, flags)
 
     def leadership_lost(self) -> None:
         """Answer the proposals whose fate is open."""
@@ -319,7 +332,10 @@ class ClientService:
             )
             item[0].fail(item[1], error)
             return
-        flags &= _NO_FOREIGN_KEYS
+        flags &= _OF_WRITES
+        if flags & _KEYED and not client:
+            item[0].fail(item[1], MalformedRequest("KEYED is set, but there is no key"))
+            return
         writes = self._writes.get(flags)
         if writes is None:
             writes = self._writes[flags] = _Writes()
@@ -348,6 +364,7 @@ class ClientService:
             clock_ms=clock_ms,
             seed=self._rng.getrandbits(63),
             flags=flags,
+            limits=self._apply_limits,
             requests=writes.requests[start:stop],
         )
         items = writes.items[start:stop]
@@ -381,18 +398,11 @@ class ClientService:
             self._pending_reads.wait(request.min_index, [item])
             self.run_ready()
             self._asks_commit |= request.min_index > self._replica.raft.commit_index
+        elif not request.max_age_ms or self._freshness.within(request.max_age_ms, self._now_ms):
+            self._run([item])
         else:
-            age_ms = self._replica.raft.leader_contact_ticks * self._tick_ms
-            if request.max_age_ms and age_ms > request.max_age_ms:
-                batch.fail(
-                    position,
-                    TooStale(
-                        f"this replica heard from a leader {age_ms} ms ago; "
-                        f"the read allows {request.max_age_ms} ms"
-                    ),
-                )
-            else:
-                self._run([item])
+            # One question to the leader makes this and the reads that follow fresh enough.
+            self._linearizable.append(item)
 
     def _run(self, items: list[Item]) -> None:
         refusing = self._conditions.refusing_reads
@@ -470,19 +480,27 @@ class ClientService:
             return NotLeader("no leader is known here yet; try again shortly")
         return NotLeader(f"{leader} is the leader, ask it", self._addresses.get(leader, ""))
 
-    def _no_leader_for_read(self) -> Unavailable:
-        return Unavailable(
-            "no leader confirmed this read; try again shortly, or read at level stale"
-        )
-
 
 def _all_done(items: list[Item]) -> bool:
     return all(batch.done for batch, _ in items)
+
+
+def _not_confirmed(request: RequestHeader) -> RequestError:
+    if request.level == Level.STALE:
+        return TooStale(
+            f"no leader confirmed that this replica is at most {request.max_age_ms} ms behind"
+        )
+    return Unavailable("no leader confirmed this read; try again shortly, or read at level stale")
 
 
 def _too_late(request: RequestHeader) -> RequestError:
     if request.kind == Kind.WRITE:
         return OutcomeUnknown(
             f"this write got no answer within {request.timeout_ms} ms; it may still be applied"
+        )
+    if request.kind == Kind.READ and request.level == Level.SESSION:
+        return DeadlineExpired(
+            f"this replica did not come to log index {request.min_index} within "
+            f"{request.timeout_ms} ms; is that token of this cluster?"
         )
     return DeadlineExpired(f"no answer within {request.timeout_ms} ms")

@@ -41,17 +41,16 @@ class Opened:
         return not log.entries and log.base == EMPTY_BASE and log.hard_state.term == 0
 
 
-def open_machine(config: ClusterConfig, path: Path) -> Machine:
-    """The machine on state.db with the limits of nodes.toml."""
+def apply_limits(config: ClusterConfig) -> ApplyLimits:
+    """What this node, when it leads, puts into each entry for all replicas to go by."""
     bounds = config.limits
-    return Machine(
-        path,
-        ApplyLimits(
-            steps_max=bounds.write_steps_max,
-            result_bytes_max=bounds.result_bytes_max,
-            ledger_ms=bounds.ledger_ms,
-            ledger_bytes_max=bounds.ledger_bytes_max,
-        ),
+    return ApplyLimits(
+        steps_max=bounds.write_steps_max,
+        result_bytes_max=bounds.result_bytes_max,
+        ledger_ms=bounds.ledger_ms,
+        ledger_bytes_max=bounds.ledger_bytes_max,
+        key_ledger_ms=bounds.key_ledger_ms,
+        key_ledger_bytes_max=bounds.key_ledger_bytes_max,
     )
 
 
@@ -64,13 +63,13 @@ def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
     """
     folder = DataFolder.open(node.data, cluster=config.cluster, node=node.name)
     try:
-        return _open(config, folder)
+        return _open(folder)
     except BaseException:
         folder.close()
         raise
 
 
-def _open(config: ClusterConfig, folder: DataFolder) -> Opened:
+def _open(folder: DataFolder) -> Opened:
     state_path = folder.path / STATE_NAME
     log_path = folder.path / LOG_NAME
     try:
@@ -88,7 +87,7 @@ def _open(config: ClusterConfig, folder: DataFolder) -> Opened:
     if folder.starts_lost and not log.recovering:
         store.set_recovering(True)
         log = log._replace(recovering=True)
-    machine = open_machine(config, state_path)
+    machine = Machine(state_path)
     log = _reconcile(store, log, machine, log_path, state_path)
     return Opened(folder=folder, store=store, log=log, machine=machine, state_path=state_path)
 

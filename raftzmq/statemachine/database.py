@@ -7,7 +7,7 @@ of the format: the same on every replica, changed only with ``schema.FORMAT``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -17,6 +17,7 @@ from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.outcomes import storage_failed
+from raftzmq.statemachine.replicated_time import ReplicatedTime
 
 _STATEMENT_CACHE: Final = 500
 _BUSY_MS: Final = 5_000
@@ -92,8 +93,17 @@ def configure(connection: apsw.Connection, bounds: ApplyLimits) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
 
 
-def read_meta(connection: apsw.Connection, path: Path) -> tuple[int, int, int, int]:
-    """Applied index, applied term, replicated clock and low index of the ledger.
+class Meta(NamedTuple):
+    """Where the content of state.db stands; the low indexes are those of the two ledgers."""
+
+    applied: tuple[int, int]
+    time: ReplicatedTime
+    ledger_low_index: int
+    keys_low_index: int
+
+
+def read_meta(connection: apsw.Connection, path: Path) -> Meta:
+    """The row of ``_raftzmq_meta``.
 
     Raises:
         StorageDamaged: the row is missing or of another format.
@@ -101,7 +111,9 @@ def read_meta(connection: apsw.Connection, path: Path) -> tuple[int, int, int, i
     rows = connection.execute(schema.READ_META, prepare_flags=OWN).fetchall()
     if len(rows) != 1:
         raise damaged(path, "_raftzmq_meta has no row")
-    stored_format, index, term, clock_ms, low_index = rows[0]
+    found: Any = rows[0]
+    stored_format, index, term, sql_ms, leader_ms, elapsed_ms, ledger_low, keys_low = found
     if stored_format != schema.FORMAT:
         raise damaged(path, f"format {stored_format}, this program knows {schema.FORMAT}")
-    return cast("tuple[int, int, int, int]", (index, term, clock_ms, low_index))
+    time = ReplicatedTime(sql_ms, leader_ms, elapsed_ms)
+    return Meta((index, term), time, ledger_low, keys_low)

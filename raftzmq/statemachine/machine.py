@@ -5,7 +5,8 @@ Invariants:
       to it, so after a crash the entries above it are applied again to the very content they
       were applied to before.
     * Effects and replies depend on content and entry alone: not on how entries are grouped in
-      transactions, on statement caches, on this machine's clock, or on a crash in between.
+      transactions, on statement caches, on this machine's clock or configuration, or on a crash
+      in between.
     * A failure that belongs to this machine (disk, memory) never becomes a reply: it raises
       StorageFailed, the transaction is rolled back, and the machine is dead. Without room on the
       disk it raises NoRoom, the transaction is rolled back, and the same entries may come again.
@@ -32,8 +33,9 @@ from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Command, CommandError, CommandFlags, decode_command
 from raftzmq.statemachine.database import WAL_PAGES_MAX, damaged, open_writer, read_meta
 from raftzmq.statemachine.determinism import ReplicatedClock, SeededRandom, require_utc
-from raftzmq.statemachine.ledger import Ledger
+from raftzmq.statemachine.exactly_once import ExactlyOnce
 from raftzmq.statemachine.outcomes import storage_failed
+from raftzmq.statemachine.replicated_time import ReplicatedTime
 from raftzmq.statemachine.reply import Reply
 from raftzmq.statemachine.statements import (
     Executor,
@@ -79,7 +81,6 @@ class Machine:
 
     Args:
         path: of state.db; created when missing.
-        bounds: limits that decide outcomes; equal on every replica.
         vfs: name of the SQLite VFS that does the file work; empty for the default.
 
     Raises:
@@ -88,9 +89,10 @@ class Machine:
         StorageFailed: the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path, bounds: ApplyLimits | None = None, *, vfs: str = "") -> None:
+    def __init__(self, path: Path, *, vfs: str = "") -> None:
         self._path = path
-        self._bounds = bounds or ApplyLimits()
+        self._limits = ApplyLimits()
+        self._time = ReplicatedTime()
         self._clock = ReplicatedClock(f"raftzmq-clock-{id(self):x}", vfs)
         self._random = SeededRandom()
         self._stop = False
@@ -98,7 +100,7 @@ class Machine:
         self._doing: Doing | None = None
         self._wal_pages = 0
         self._wal_pages_tried = 0
-        self._ledger = Ledger(self._bounds.ledger_ms, self._bounds.ledger_bytes_max)
+        self._once = ExactlyOnce()
         try:
             self._open(fresh=False)
             require_utc(self._connection)
@@ -121,8 +123,8 @@ class Machine:
 
     @property
     def clock_ms(self) -> int:
-        """The replicated clock after the last applied entry."""
-        return self._clock.ms
+        """What ``now`` meant in SQL in the last applied entry."""
+        return self._time.sql_ms
 
     def apply(self, entries: Sequence[LogEntry]) -> list[EntryResult]:
         """Apply committed entries that follow the applied index without a gap.
@@ -244,7 +246,7 @@ class Machine:
         self._release()
 
     def _open(self, *, fresh: bool) -> None:
-        self._connection = open_writer(self._path, self._clock.name, self._bounds)
+        self._connection = open_writer(self._path, self._clock.name, self._limits)
         self._random.install(self._connection)
         self._authorizer = Authorizer(reader=False, fresh=fresh)
         self._connection.authorizer = self._authorizer
@@ -252,7 +254,7 @@ class Machine:
         self._executor = Executor(
             self._connection,
             self._authorizer,
-            self._bounds,
+            self._limits,
             fresh=fresh,
             stopping=self._is_stopping,
         )
@@ -272,11 +274,16 @@ class Machine:
 
     def _load(self) -> tuple[int, int]:
         try:
-            index, term, self._clock.ms, low_index = read_meta(self._connection, self._path)
-            self._ledger.load(self._connection, low_index)
+            meta = read_meta(self._connection, self._path)
+            self._once.load(self._connection, (meta.ledger_low_index, meta.keys_low_index))
         except apsw.Error as error:
             raise damaged(self._path, str(error)) from error
-        return index, term
+        self._set_time(meta.time)
+        return meta.applied
+
+    def _set_time(self, time: ReplicatedTime) -> None:
+        self._time = time
+        self._clock.ms = time.sql_ms
 
     def _write_once_more(self) -> None:
         """Copy the WAL that an earlier life left into the database.
@@ -326,6 +333,12 @@ class Machine:
         """Commit ``group``, repeating it without the requests that destroy transactions."""
         known: dict[_Place, Reply] = {}
         foreign_keys = not (group[0][1] and group[0][1].flags & CommandFlags.NO_FOREIGN_KEYS)
+        limits = next((command.limits for _, command in group if command is not None), None)
+        if limits is not None and limits != self._limits:
+            # Another leader with other limits. Some are checked only while a statement is
+            # prepared, so the statements prepared under the old ones must go.
+            self._limits = limits
+            self._reopen(fresh=False)
         try:
             while True:
                 if fresh:
@@ -343,28 +356,28 @@ class Machine:
                 self._connection.execute("PRAGMA foreign_keys = ON", can_cache=False)
 
     def _transaction(self, group: Sequence[_Work], known: dict[_Place, Reply]) -> list[EntryResult]:
-        clock_before = self._clock.ms
+        time_before = self._time
         own = self._executor.own
         own("BEGIN IMMEDIATE")
         try:
             results = [self._entry(entry, command, known) for entry, command in group]
             last = group[-1][0]
             try:
-                self._ledger.write(self._meta)
+                self._once.write(self._meta)
                 self._meta.execute(
                     schema.WRITE_META,
-                    (last.index, last.term, self._clock.ms, self._ledger.low_index),
+                    (last.index, last.term, *self._time, *self._once.low_indexes),
                     prepare_flags=OWN,
                 )
             except apsw.Error as error:
                 raise storage_failed(error) from error
             own("COMMIT")
         except BaseException:
-            self._ledger.rolled_back()
-            self._clock.ms = clock_before
+            self._once.rolled_back()
+            self._set_time(time_before)
             self._roll_back()
             raise
-        self._ledger.committed()
+        self._once.committed()
         self._applied = (last.index, last.term)
         return results
 
@@ -380,32 +393,32 @@ class Machine:
     ) -> EntryResult:
         if command is None:
             return EntryResult(entry.index, entry.term, [])
-        # A new leader's clock may be behind; replicated time never goes back.
-        self._clock.ms = max(self._clock.ms, command.clock_ms)
+        self._set_time(self._time.after(command.clock_ms))
         seed = command.seed
-        ledger = self._ledger
+        once = self._once
+        once.begin(entry.index, command.limits, command.flags)
         restart = self._random.restart
         run = self._executor.run
         replies: list[Reply] = []
-        for position, (client, sequence, since, payload) in enumerate(command.requests):
-            reply = ledger.find(client, sequence, since) if client else None
+        for position, request in enumerate(command.requests):
+            reply = once.find(request) if request.client else None
             if reply is None:
                 reply = known.get((entry.index, position)) if known else None
                 if reply is None:
-                    self._doing = entry.index, position, client, payload
+                    self._doing = entry.index, position, request.client, request.payload
                     restart(seed, position)
                     try:
-                        reply = run(payload)
+                        reply = run(request.payload)
                     except TransactionLost as lost:
                         raise _Lost((entry.index, position), lost.reply) from lost
                     except NeedsFresh as needs:
                         raise _Apart(entry.index) from needs
                     except Interrupted as interrupted:
                         raise ApplyInterrupted("applying was interrupted") from interrupted
-                if client:
-                    ledger.record(client, sequence, reply)
+                if request.client:
+                    once.record(request, reply)
             replies.append(reply)
-        ledger.seal(entry.index, self._clock.ms)
+        once.seal(self._time.elapsed_ms)
         return EntryResult(entry.index, entry.term, replies)
 
 
@@ -429,7 +442,12 @@ class _Apart(Exception):
 def _next_group(work: Sequence[_Work], start: int, fresh: set[int]) -> Sequence[_Work]:
     """The entries from ``start`` on that may share a transaction."""
     end = start
+    limits: ApplyLimits | None = None
     for entry, command in work[start:]:
+        if command is not None:
+            if limits is not None and command.limits != limits:
+                return work[start:end]
+            limits = command.limits
         alone = entry.index in fresh or (
             command is not None and bool(command.flags & CommandFlags.NO_FOREIGN_KEYS)
         )

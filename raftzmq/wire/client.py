@@ -31,6 +31,7 @@ __all__ = [
     "Kind",
     "Level",
     "Reply",
+    "ReplyFlags",
     "RequestHeader",
     "StatementResult",
     "decode_batch",
@@ -82,6 +83,20 @@ class Flags(IntFlag):
     """Stop this read at FAST_READ_MS and answer ``errors.Deferred``."""
     NO_FOREIGN_KEYS = 4
     """Apply this write without enforcing foreign keys."""
+    KEYED = 8
+    """``client`` is an idempotency key; it names this write, whoever sends it."""
+    NO_RESULT = 16
+    """Remember of this write that it was applied, not what came of it: costs the least room."""
+
+
+class ReplyFlags(IntFlag):
+    """Bits of ``Reply.flags``; unknown bits are ignored."""
+
+    APPLIED_BEFORE = 1
+    """Another request with this idempotency key was applied before; this is its result."""
+    RESULT_FORGOTTEN = 2
+    """The write was applied, at ``index``; its result is told without its rows, or not at all,
+    because it was too large to be remembered, or was sent with NO_RESULT."""
 
 
 class RequestHeader(NamedTuple):
@@ -92,7 +107,9 @@ class RequestHeader(NamedTuple):
 
     Attributes:
         client: 0 to CLIENT_ID_BYTES_MAX random bytes; empty means that nothing is remembered.
+            With KEYED the idempotency key.
         sequence: number of this request at its client, from 1; names the write for exactly once.
+            With KEYED a random number, kept when this attempt is repeated.
         min_index: highest log index the client has seen. A read at level SESSION waits until it
             is applied. A write is told by it from one the ledger has forgotten, so it dates from
             before the first attempt and stays when the write is repeated.
@@ -122,9 +139,11 @@ class Reply(NamedTuple):
         client: the request's, to match the reply.
         sequence: the request's.
         code: 0, or a code of ``errors.WIRE_ERRORS``.
-        index: log index at which it was applied, or that the read saw.
+        index: log index at which it was applied, or that the read saw. A repeated write is told
+            where it was applied first.
         body: results (code 0) or message and detail, see ``wire/payload.py``.
         server: name of the node that answered; empty for the broker itself.
+        flags: bits of ``ReplyFlags``.
     """
 
     client: bytes
@@ -133,12 +152,13 @@ class Reply(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     body: bytes
     server: str
+    flags: int = 0
 
 
 _KINDS: Final = frozenset(map(int, Kind))
 _LEVELS: Final = frozenset(map(int, Level))
 _REQUEST_TYPES: Final = (int, bytes, int, int, int, int, int, int, bytes)
-_REPLY_TYPES: Final = (bytes, int, int, int, bytes, str)
+_REPLY_TYPES: Final = (bytes, int, int, int, bytes, str, int)
 _BYTES_ONLY: Final = {bytes}
 
 
@@ -167,10 +187,10 @@ def decode_request(blob: bytes) -> RequestHeader:
 
 
 def encode_reply(
-    client: bytes, sequence: int, code: int, index: int, body: bytes, server: str
+    client: bytes, sequence: int, code: int, index: int, body: bytes, server: str, flags: int = 0
 ) -> bytes:
     """One reply blob; the arguments are the fields of ``Reply``."""
-    return pack((client, sequence, code, index, body, server))
+    return pack((client, sequence, code, index, body, server, flags))
 
 
 def decode_reply(blob: bytes) -> Reply:
@@ -179,7 +199,7 @@ def decode_reply(blob: bytes) -> Reply:
     Raises:
         DecodeError: not a reply.
     """
-    return unpack_array(blob, _shape_reply, Reply, 6)
+    return unpack_array(blob, _shape_reply, Reply, 7)
 
 
 def encode_batch(blobs: Sequence[bytes]) -> bytes:
@@ -233,9 +253,9 @@ def _shape_request(fields: list[Any]) -> RequestHeader:
 
 
 def _shape_reply(fields: list[Any]) -> Reply:
-    if len(fields) != 6:
-        raise DecodeError(f"a reply has 6 fields, not {len(fields)}")
-    client, sequence, code, index, body, server = fields
+    if len(fields) != 7:
+        raise DecodeError(f"a reply has 7 fields, not {len(fields)}")
+    client, sequence, code, index, body, server, flags = fields
     if (
         type(client),
         type(sequence),
@@ -243,9 +263,10 @@ def _shape_reply(fields: list[Any]) -> Reply:
         type(index),
         type(body),
         type(server),
+        type(flags),
     ) != _REPLY_TYPES:
         raise DecodeError("a field of the reply has the wrong type")
-    if (sequence | code | index) < 0:
+    if (sequence | code | index | flags) < 0:
         raise DecodeError("a number of the reply is negative")
     if len(client) > CLIENT_ID_BYTES_MAX:
         raise DecodeError(f"client id of {len(client)} bytes, at most {CLIENT_ID_BYTES_MAX}")

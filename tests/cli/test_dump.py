@@ -10,7 +10,7 @@ import pytest
 
 from raftzmq.cli import dump
 from raftzmq.cli.dump import DumpLoader, DumpStopped, Progress
-from raftzmq.cli.requests import Requests, Statements
+from raftzmq.cli.requests import Requests, Statements, Written
 from raftzmq.errors import ConstraintFailed, Outcome, Overloaded, RequestError
 from raftzmq.wire.client import Flags
 from raftzmq.wire.payload import StatementResult
@@ -22,20 +22,28 @@ class Recorder:
     def __init__(self) -> None:
         self.database = sqlite3.connect(":memory:", isolation_level=None)
         self.writes: list[tuple[list[str], int]] = []
+        self.keys: dict[bytes, list[str]] = {}
         self.fail_at: int | None = None
         self.error: RequestError = Overloaded("full")
 
-    def write(self, statements: Statements, *, flags: int = 0) -> list[StatementResult]:
+    def write(self, statements: Statements, *, flags: int = 0, key: bytes = b"") -> Written:
         if self.fail_at == len(self.writes):
             raise self.error
+        if key in self.keys:
+            assert self.keys[key] == [sql for sql, _ in statements]
+            return Written([], before=True, forgotten=True)
+        if key:
+            self.keys[key] = [sql for sql, _ in statements]
         self.writes.append(([sql for sql, _ in statements], flags))
         changes = [max(0, self.database.execute(sql).rowcount) for sql, _ in statements]
-        return [StatementResult(count, 0, None, None) for count in changes]
+        return Written([StatementResult(count, 0, None, None) for count in changes])
 
 
-def load(text: str, recorder: Recorder, flags: int = 0) -> Progress:
-    requests = cast(Requests, recorder)
-    return DumpLoader(requests, flags=flags, advance=lambda progress: None).load(io.StringIO(text))
+def load(text: str, recorder: Recorder, flags: int = 0, key: str | None = None) -> Progress:
+    loader = DumpLoader(
+        cast(Requests, recorder), flags=flags, advance=lambda progress: None, key=key
+    )
+    return loader.load(io.StringIO(text))
 
 
 def test_a_dump_of_sqlite_comes_back_the_same() -> None:
@@ -115,3 +123,21 @@ def test_a_dump_that_breaks_off_keeps_what_was_whole() -> None:
 def test_a_dump_that_gave_up_is_refused() -> None:
     with pytest.raises(DumpStopped, match="ROLLBACK"):
         load("SELECT 1;\nROLLBACK; -- due to errors\n", Recorder())
+
+
+def test_a_load_with_a_key_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "BATCH_STATEMENTS", 10)
+    text = "CREATE TABLE a (x);" + "".join(f"INSERT INTO a VALUES ({n});" for n in range(99))
+    recorder = Recorder()
+    recorder.fail_at = 4
+    with pytest.raises(DumpStopped):
+        load(text, recorder, key="load 1")
+    # The pieces in which the file is read have nothing to do with it.
+    monkeypatch.setattr(dump, "READ_CHARACTERS", 7)
+    recorder.fail_at = None
+    second = load(text, recorder, key="load 1")
+    third = load(text, recorder, key="load 1")
+    assert (second.transactions, second.before) == (10, 4)
+    assert (third.transactions, third.before) == (10, 10)
+    assert recorder.database.execute("SELECT count(*) FROM a").fetchone() == (99,)
+    assert {flags for _, flags in recorder.writes} == {Flags.NO_RESULT}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import raftzmq
+from raftzmq.client.session import Call
 from raftzmq.errors import (
     ConfigError,
     ConstraintFailed,
@@ -249,6 +250,21 @@ def test_session_reads_carry_the_index_of_the_write(trio: list[FakeNode]) -> Non
         db.read("select", level=Level.SESSION)
     (asked,) = [r for node in trio for r in node.requests if r.kind == Kind.READ]
     assert asked.min_index == 100
+
+
+def test_writes_under_one_key_in_one_pipeline_get_an_answer_each(trio: list[FakeNode]) -> None:
+    with broker(trio) as (_, address), raftzmq.open_pipeline(address, timeout_ms=5_000) as pipeline:
+        for number in range(3):
+            pipeline.write([(f"w{number}", [])], id="nightly", tag=number)
+        done: list[Call] = []
+        while len(done) < 3:
+            done += pipeline.poll(100)
+    assert [call.error for call in done] == [None] * 3
+    sent = [request for request in trio[0].requests if request.kind == Kind.WRITE]
+    assert {request.client for request in sent} == {b"nightly"}
+    for call in done:
+        assert call.reply is not None
+        assert call.payload in call.reply.body
 
 
 def test_a_pipeline_keeps_many_requests_in_flight(trio: list[FakeNode]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from raftzmq.client.session import LEDGER_REFRESHES_MAX, Call, Next, Session
+from raftzmq.client.session import LEDGER_REFRESHES_MAX, Call, Next, Session, key_bytes
 from raftzmq.errors import (
     ConstraintFailed,
     DeadlineExpired,
     Deferred,
     Killed,
     LedgerExpired,
+    MalformedRequest,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
@@ -196,3 +197,59 @@ def test_a_killed_read_is_not_sent_again(session: Session) -> None:
     send(session, call)
     assert session.answered(call, reply(call, Killed.code), 0) is Next.DONE
     assert isinstance(call.error, Killed)
+
+
+def test_a_key_names_the_write_and_the_sequence_its_attempt(session: Session) -> None:
+    call = session.write(b"w", 0, key=b"nightly")
+    first = send(session, call)
+    assert (first.client, first.flags, first.min_index) == (b"nightly", Flags.KEYED, 40)
+    assert session.connection_lost(call, 10, "gone") is Next.AGAIN_LATER
+    assert send(session, call).sequence == first.sequence
+    again = send(session, session.write(b"w", 0, key=b"nightly"))
+    assert again.client == b"nightly"
+    assert again.sequence != first.sequence
+    other = Session(b"client-1")
+    other.index_known = True
+    assert send(other, other.write(b"w", 0, key=b"nightly")).sequence != first.sequence
+    plain = send(session, session.write(b"w", 0))
+    assert (plain.client, plain.sequence, plain.flags) == (NAME, 3, 0)
+
+
+def test_a_key_protects_the_write_of_an_anonymous_session() -> None:
+    session = Session(b"")
+    session.index_known = True
+    call = session.write(b"w", 0, key=b"nightly")
+    send(session, call)
+    assert session.connection_lost(call, 1, "gone") is Next.AGAIN_LATER
+
+
+def test_the_largest_sequence_of_a_key_fits_the_wire() -> None:
+    session = Session(b"\xff" * 16)
+    session.index_known = True
+    call = session.write(b"w", 0, key=b"nightly")
+    assert send(session, call).sequence < 1 << 63
+
+
+@pytest.mark.parametrize("key", ["", "x" * 49, "\udc80"])
+def test_a_key_has_bounds(key: str) -> None:
+    with pytest.raises(MalformedRequest):
+        key_bytes(key)
+
+
+def test_parts_of_a_key_are_nobody_elses_key() -> None:
+    parts = {key_bytes("x" * 48, number) for number in (0, 1, 2, 10**12)}
+    assert len(parts) == 4
+    assert max(map(len, parts)) <= 64
+    assert key_bytes("a", 12) != key_bytes("a12")
+
+
+def test_a_token_of_another_session_counts_for_reads_alone() -> None:
+    session = Session(NAME, after=99)
+    session.index_known = True
+    assert session.token == 99
+    assert send(session, session.read(b"q", 0, level=Level.SESSION)).min_index == 99
+    assert send(session, session.write(b"w", 0)).min_index == 0
+    call = session.write(b"w", 0)
+    send(session, call)
+    session.answered(call, reply(call, index=120), 1)
+    assert session.token == 120

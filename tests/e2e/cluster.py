@@ -64,7 +64,7 @@ def ask(
             raise TimeoutError(f"{address} did not answer")
         _, frame = request.recv_multipart()
     (reply,) = msgpack.unpackb(frame)
-    _, _, code, index, body, _ = msgpack.unpackb(reply)
+    _, _, code, index, body, _, _ = msgpack.unpackb(reply)
     return code, index, msgpack.unpackb(body) if body else None
 
 
@@ -75,18 +75,27 @@ def statements(*sql: str) -> bytes:
 
 
 class Cluster:
-    """Nodes n1..nN and a proxy in ``folder``.
+    """Nodes n1..nN and proxies in ``folder``; ``proxy`` is the address of the first.
 
     Args:
         folder: empty directory of the test.
         size: number of nodes.
         limits: lines for ``[limits]`` of nodes.toml.
+        differing: lines for it that only some nodes have, by name.
+        proxies: how many; the first is named ``proxy``, the others ``proxy2`` and so on.
     """
 
-    def __init__(self, folder: Path, size: int = 3, limits: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        size: int = 3,
+        limits: str = "",
+        differing: dict[str, str] | None = None,
+        proxies: int = 1,
+    ) -> None:
         self.folder = folder
         self.names = [f"n{number}" for number in range(1, size + 1)]
-        ports = free_ports(2 * size + 1)
+        ports = free_ports(2 * size + proxies)
         self.clients = {
             name: f"tcp://127.0.0.1:{port}" for name, port in zip(self.names, ports, strict=False)
         }
@@ -94,24 +103,34 @@ class Cluster:
             name: f"tcp://127.0.0.1:{port}"
             for name, port in zip(self.names, ports[size:], strict=False)
         }
-        self.proxy = f"tcp://127.0.0.1:{ports[-1]}"
+        self.proxies = {
+            f"proxy{number}" if number > 1 else "proxy": f"tcp://127.0.0.1:{port}"
+            for number, port in enumerate(ports[2 * size :], start=1)
+        }
+        self.proxy = self.proxies["proxy"]
         self.config = folder / "nodes.toml"
+        self.configs: dict[str, Path] = {}
         lines = ['[cluster]\nid = "test"\n']
         for name, peer in self.peers.items():
             lines.append(
                 f'[nodes.{name}]\npeer = "{peer}"\n'
                 f'client = "{self.clients[name]}"\ndata = "{folder / name}"\n'
             )
-        lines.append(f'[proxies.proxy]\naddress = "{self.proxy}"\n')
+        lines += [
+            f'[proxies.{name}]\naddress = "{address}"\n' for name, address in self.proxies.items()
+        ]
         lines.append(f"[limits]\n{limits}\n")
         self.config.write_text("\n".join(lines))
+        for name, more in (differing or {}).items():
+            self.configs[name] = folder / f"nodes-{name}.toml"
+            self.configs[name].write_text("\n".join([*lines, more]))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment: dict[str, dict[str, str]] = {}
         """Additions to the environment of a process, by its name."""
 
     def start(self, *names: str) -> None:
-        """Start processes; without names all nodes and the proxy."""
-        for name in names or (*self.names, "proxy"):
+        """Start processes; without names all nodes and proxies."""
+        for name in names or (*self.names, *self.proxies):
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [
@@ -121,7 +140,7 @@ class Cluster:
                         "start",
                         name,
                         "--config",
-                        str(self.config),
+                        str(self.configs.get(name, self.config)),
                     ],
                     stdout=log,
                     stderr=log,

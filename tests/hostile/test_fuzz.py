@@ -22,6 +22,7 @@ from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
 from raftzmq.node.workers import WorkerPool
 from raftzmq.raft.messages import HeartbeatRequest
+from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Request
 from raftzmq.statemachine.statements import decode_payload
 from raftzmq.wire.client import Kind, Level, decode_batch, decode_reply
@@ -168,7 +169,7 @@ def service(answers: list[tuple[list[bytes], bytes]]) -> ClientService:
         status=lambda: b"\x80",
         observe=lambda envelope: None,
         pending_max=40,
-        tick_ms=10,
+        apply_limits=ApplyLimits(),
         rng=random.Random(0),
     )
 

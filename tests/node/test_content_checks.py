@@ -21,6 +21,7 @@ from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
 from raftzmq.node.gate import StateGate
 from raftzmq.raft.types import Configuration, Entry, EntryKind, LogPosition, Snapshot
 from raftzmq.replica.judge import NOT_HASHED
+from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Request, encode_command
 from raftzmq.statemachine.database import damaged
 from raftzmq.statemachine.digest import DigestAbandoned, Pinned, content_digest
@@ -42,7 +43,9 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def command(index: int, *sql: str) -> Entry:
     request = Request(b"client", index, 0, msgpack.packb([[one, []] for one in sql]))
-    data = encode_command(clock_ms=CLOCK_MS + index, seed=index, requests=[request])
+    data = encode_command(
+        clock_ms=CLOCK_MS + index, seed=index, requests=[request], limits=ApplyLimits()
+    )
     return Entry(index, 1, EntryKind.COMMAND, data)
 
 

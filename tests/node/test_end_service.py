@@ -19,6 +19,7 @@ from raftzmq.node.service import ClientService
 from raftzmq.node.workers import WorkerPool
 from raftzmq.raft.types import LogPosition, ReadState
 from raftzmq.replica.replica import Replica
+from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import EntryResult
 from raftzmq.statemachine.reply import Reply
 from raftzmq.storage.quarantine import QuarantineMark, read_mark
@@ -98,7 +99,7 @@ class Desk:
             status=lambda: b"",
             observe=lambda envelope: None,
             pending_max=100,
-            tick_ms=10,
+            apply_limits=ApplyLimits(),
             rng=random.Random(0),
         )
         self.equality = NodeEquality(folder, self.conditions, self.lines.append)

@@ -181,9 +181,7 @@ def test_persisted_is_ignored_for_an_entry_that_was_replaced() -> None:
 def empty_appends(sent: list[Message]) -> set[tuple[NodeId, int]]:
     """Receiver and commit_index of the appends without entries."""
     return {
-        (m.receiver, m.commit_index)
-        for m in sent
-        if isinstance(m, AppendRequest) and not m.entries
+        (m.receiver, m.commit_index) for m in sent if isinstance(m, AppendRequest) and not m.entries
     }
 
 

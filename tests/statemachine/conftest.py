@@ -17,10 +17,10 @@ MakeWorld = Callable[..., World]
 def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
     made: list[World] = []
 
-    def make(bounds: ApplyLimits | None = None) -> World:
+    def make(limits: ApplyLimits | None = None) -> World:
         folder = tmp_path / f"replica{len(made)}"
         folder.mkdir()
-        made.append(World(folder, bounds))
+        made.append(World(folder, limits))
         return made[-1]
 
     yield make

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import apsw
 import pytest
 
 from raftzmq import errors
+from raftzmq.statemachine import schema
 from raftzmq.statemachine.bounds import ApplyLimits
-from raftzmq.statemachine.command import Request
+from raftzmq.statemachine.command import CommandFlags, Request
 from raftzmq.statemachine.ledger import Ledger
-from raftzmq.statemachine.reply import Reply
+from raftzmq.statemachine.reply import APPLIED_BEFORE, RESULT_FORGOTTEN, Reply
+from raftzmq.wire import client as wire
 from tests.statemachine.conftest import MakeWorld
-from tests.statemachine.world import CLOCK_MS, World, anonymous, entry, payload
+from tests.statemachine.world import CLOCK_MS, World, anonymous, entry, opened, payload
 
 ANN = b"ann-0123"
 BOB = b"bob-0123"
@@ -26,8 +29,14 @@ def write(client: bytes, sequence: int, since: int = 1_000_000, what: bytes = IN
     return Request(client, sequence, since, what)
 
 
+def raw(world: World, request: Request) -> Reply:
+    """The reply with its index and flags."""
+    made = entry(world.next_index, request, limits=world.limits)
+    return world.machine.apply([made])[0].replies[0]
+
+
 def rows(world: World) -> int:
-    return world.rows("SELECT count(*) FROM t")[0][0]
+    return cast(int, world.rows("SELECT count(*) FROM t")[0][0])
 
 
 def test_a_duplicate_gets_the_first_reply_wherever_the_copies_sit(world: World) -> None:
@@ -101,21 +110,115 @@ def test_outcomes_are_forgotten_by_bytes_oldest_first(make_world: MakeWorld) -> 
     stored = world.machine._connection.execute(
         "SELECT sum(length(outcomes) + 32), min(log_index) FROM _raftzmq_ledger"
     ).fetchall()
-    assert stored[0][0] <= 400
+    assert cast(int, stored[0][0]) <= 400
     (newest,) = world.entry(write(ANN, 19, since=first + 18))
     (oldest,) = world.entry(write(ANN, 0, since=first - 1))
     assert (newest[0], oldest[0]) == (0, EXPIRED)
     assert rows(world) == 20
 
 
-def test_one_outcome_larger_than_the_ledger_is_forgotten_at_once(make_world: MakeWorld) -> None:
-    world = make_world(ApplyLimits(ledger_bytes_max=100))
+def test_a_large_result_drives_out_nobody_and_its_write_still_counts_as_applied(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(ApplyLimits(ledger_bytes_max=16_000))
     world.ok(CREATE)
-    big = payload("INSERT INTO t DEFAULT VALUES RETURNING zeroblob(200)")
     at = world.next_index
-    (first,) = world.entry(write(ANN, 1, since=at - 1, what=big))
-    (again,) = world.entry(write(ANN, 1, since=at - 1, what=big))
-    assert (first[0], again[0]) == (0, EXPIRED)
+    since = at - 1
+    (other,) = world.entry(write(BOB, 1, since))
+    big = payload("INSERT INTO t DEFAULT VALUES RETURNING zeroblob(4000)")
+    for number in range(1, 21):
+        (first,) = world.entry(write(ANN, number, since, big))
+        assert len(first[1][0][3][0][0]) == 4_000
+    world.reopen()
+    again = raw(world, write(ANN, 1, since, big))
+    assert (again.code, again.index, again.flags) == (0, at + 1, RESULT_FORGOTTEN)
+    assert opened(again)[1] == [[1, 2, None, None]]
+    assert world.entry(write(BOB, 1, since)) == [other]
+    assert rows(world) == 21
+
+
+def test_large_results_of_one_entry_share_its_part_of_the_ledger(make_world: MakeWorld) -> None:
+    world = make_world(ApplyLimits(ledger_bytes_max=16_000))
+    world.ok(CREATE)
+    at = world.next_index
+    big = payload("INSERT INTO t DEFAULT VALUES RETURNING zeroblob(400)")
+    world.entry(*(write(ANN, number, at - 1, big) for number in range(40)))
+    flags = [raw(world, write(ANN, number, at - 1, big)).flags for number in range(40)]
+    assert flags == [0, 0] + [RESULT_FORGOTTEN] * 38
+    many = payload(*["INSERT INTO t DEFAULT VALUES"] * 1_000)
+    world.entry(write(BOB, 1, at - 1, many))
+    forgotten = raw(world, write(BOB, 1, at - 1, many))
+    assert (forgotten.flags, opened(forgotten)) == (RESULT_FORGOTTEN, (0, []))
+    assert rows(world) == 1_040
+
+
+def test_a_name_that_returns_with_another_write_gets_no_result(world: World) -> None:
+    world.ok(CREATE)
+    (first,) = world.entry(write(ANN, 1))
+    (other,) = world.entry(write(ANN, 1, what=payload("INSERT INTO t(b) VALUES(7)")))
+    assert other[0] == errors.NameReused.code
+    assert world.entry(write(ANN, 1)) == [first]
+    assert rows(world) == 1
+
+
+def test_a_retry_is_told_where_it_was_applied_first(world: World) -> None:
+    world.ok(CREATE)
+    at = world.next_index
+    assert raw(world, write(ANN, 1)).index == 0
+    world.ok("SELECT 1")
+    assert raw(world, write(ANN, 1)).index == at
+
+
+KEY = b"nightly-2024-01-01"
+
+
+def keyed(world: World, *requests: Request) -> list[Reply]:
+    made = entry(world.next_index, *requests, flags=CommandFlags.KEYED, limits=world.limits)
+    return world.machine.apply([made])[0].replies
+
+
+def test_a_key_is_used_once_whoever_sends_it(world: World) -> None:
+    world.ok(CREATE)
+    first, own_retry = keyed(world, write(KEY, 71), write(KEY, 71))
+    world.reopen()
+    (stranger,) = keyed(world, write(KEY, 72))
+    assert first.body == own_retry.body == stranger.body
+    assert (first.flags, own_retry.flags, stranger.flags) == (0, 0, APPLIED_BEFORE)
+    (other,) = keyed(world, write(KEY, 73, what=payload("DELETE FROM t")))
+    assert other.code == errors.NameReused.code
+    # A client whose id happens to be the same bytes is somebody else.
+    assert world.entry(write(KEY, 71))[0][0] == 0
+    assert rows(world) == 2
+
+
+def test_a_key_outlives_the_ledger_of_the_sessions(make_world: MakeWorld) -> None:
+    world = make_world(ApplyLimits(ledger_ms=0, ledger_bytes_max=0, key_ledger_ms=100_000))
+    world.ok(CREATE)
+    at = world.next_index
+    keyed(world, write(KEY, 1, at - 1))
+    world.entry(write(ANN, 1, at - 1))
+    world.entry(anonymous("SELECT 1"), clock_ms=CLOCK_MS + 50_000)
+    assert world.entry(write(ANN, 1, at - 1))[0][0] == EXPIRED
+    assert keyed(world, write(KEY, 2, at - 1))[0].flags == APPLIED_BEFORE
+    for step in (1, 2):
+        world.entry(anonymous("SELECT 1"), clock_ms=CLOCK_MS + 50_000 + step * 60_000)
+    # Forgotten: an attempt from before is refused, a new one is new work.
+    assert keyed(world, write(KEY, 1, at - 1))[0].code == EXPIRED
+    assert rows(world) == 2
+    assert keyed(world, write(KEY, 3))[0].flags == 0
+    assert rows(world) == 3
+
+
+def test_a_key_is_not_used_up_by_a_rejection(world: World) -> None:
+    (rejected,) = keyed(world, write(KEY, 1))
+    assert rejected.code == errors.SqlError.code
+    world.ok(CREATE)
+    # That attempt was told that it did not happen: delayed copies of it change nothing.
+    assert keyed(world, write(KEY, 1))[0] == rejected._replace(index=1)
+    assert rows(world) == 0
+    assert keyed(world, write(KEY, 2))[0].code == 0
+    (late,) = keyed(world, write(KEY, 1))
+    assert (late.code, late.flags) == (0, APPLIED_BEFORE)
     assert rows(world) == 1
 
 
@@ -132,7 +235,7 @@ def test_a_repeated_group_leaves_no_phantom_outcomes(world: World) -> None:
     codes = [[code for code, _ in of_entry] for of_entry in replies]
     assert codes == [[0, errors.ConstraintFailed.code, 0]] * 2
     assert replies[0][0] == replies[1][0]
-    assert len(world.machine._ledger) == 4
+    assert len(world.machine._once.sessions) == 4
     assert rows(world) == 4
 
 
@@ -141,24 +244,27 @@ def test_rolled_back_takes_everything_back() -> None:
     rng = random.Random(4)
     connection = apsw.Connection(":memory:")
     connection.execute(
-        "CREATE TABLE _raftzmq_ledger(log_index INTEGER PRIMARY KEY, clock_ms, outcomes)"
+        "CREATE TABLE _raftzmq_ledger(log_index INTEGER PRIMARY KEY, elapsed_ms, outcomes)"
     )
-    ledger = Ledger(keep_ms=40, bytes_max=600)
+    ledger = Ledger(schema.LEDGER)
     index = sequence = 0
     for _ in range(300):
         before = _state(ledger)
         lost = rng.random() < 0.4
         started_at = index
         for _ in range(rng.randrange(1, 12)):
+            if ledger._entry_keys:
+                break  # what interrupts an entry ends the transaction
             index += 1
+            # Each entry brings limits of its own.
+            keep_ms, bytes_max = rng.choice(((40, 600), (20, 900), (60, 300)))
+            ledger.begin(index, bytes_max)
             for _ in range(rng.randrange(3)):
                 sequence += 1
                 client = rng.choice((ANN, BOB))
-                ledger.record(client, sequence, Reply(0, b"x" * rng.randrange(60)))
-            if rng.random() < 0.9:
-                ledger.seal(index, index * 3)
-        if ledger._entry_keys and not lost:
-            ledger.seal(index, index * 3)
+                ledger.record(client, sequence, Reply(0, b"x" * rng.randrange(60)), sequence)
+            if not lost or rng.random() < 0.9:
+                ledger.seal(index * 3, keep_ms, bytes_max)
         if lost:
             ledger.rolled_back()
             index = started_at
@@ -166,7 +272,7 @@ def test_rolled_back_takes_everything_back() -> None:
         else:
             ledger.write(connection.cursor())
             ledger.committed()
-            loaded = Ledger(keep_ms=40, bytes_max=600)
+            loaded = Ledger(schema.LEDGER)
             loaded.load(connection, ledger.low_index)
             assert _state(loaded) == _state(ledger)
 
@@ -174,3 +280,23 @@ def test_rolled_back_takes_everything_back() -> None:
 def _state(ledger: Ledger) -> object:
     outcomes = {client: dict(known) for client, known in ledger._outcomes.items()}
     return outcomes, list(ledger._rows), ledger._bytes, ledger.low_index
+
+
+def test_the_numbers_of_the_flags_are_those_of_the_wire() -> None:
+    for flag in CommandFlags:
+        assert wire.Flags[flag.name or ""] == flag
+    assert (APPLIED_BEFORE, RESULT_FORGOTTEN) == (
+        wire.ReplyFlags.APPLIED_BEFORE,
+        wire.ReplyFlags.RESULT_FORGOTTEN,
+    )
+
+
+def test_of_a_write_without_result_it_is_remembered_that_it_was_applied(world: World) -> None:
+    world.ok(CREATE)
+    flags = CommandFlags.KEYED | CommandFlags.NO_RESULT
+    (first,) = world.machine.apply([entry(world.next_index, write(KEY, 1), flags=flags)])[0].replies
+    (again,) = keyed(world, write(KEY, 2))
+    assert first.flags == 0
+    assert opened(first)[1][0][3]
+    assert (opened(again), again.flags) == ((0, []), APPLIED_BEFORE | RESULT_FORGOTTEN)
+    assert rows(world) == 1

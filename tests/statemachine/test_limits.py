@@ -20,19 +20,21 @@ SHORT = COUNT.format("?") + " -- leaves its counter just below the next check"
 
 
 def test_steps(make_world: MakeWorld) -> None:
-    world = make_world(ApplyLimits(steps_max=1_000_000))
+    few = ApplyLimits(steps_max=1_000_000)
+    world = make_world(few)
     world.ok("CREATE TABLE t(a)")
     first = world.next_index
     replies = world.apply(
         [
-            entry(first, anonymous("INSERT INTO t VALUES(-1)")),
+            entry(first, anonymous("INSERT INTO t VALUES(-1)"), limits=few),
             entry(
                 first + 1,
                 anonymous("INSERT INTO t VALUES(-2)"),
                 anonymous("INSERT INTO t VALUES(-3)", COUNT.format(10_000_000)),
                 anonymous(COUNT.format(10)),
+                limits=few,
             ),
-            entry(first + 2, anonymous("INSERT INTO t VALUES(-4)")),
+            entry(first + 2, anonymous("INSERT INTO t VALUES(-4)"), limits=few),
         ]
     )
     codes = [[code for code, _ in of_entry] for of_entry in replies]
@@ -181,3 +183,18 @@ def test_a_fault_in_a_users_full_text_index_is_an_answer(world: World) -> None:
     code, _ = world.do("INSERT INTO f(f, rowid, a) VALUES('delete', 7, 'never there')")
     assert code in (0, errors.SqlError.code)
     world.ok("INSERT INTO f(a) VALUES('x')")
+
+
+def test_limits_are_those_of_the_entry_not_of_the_machine(world: World) -> None:
+    """Also those that SQLite checks only while it prepares: here from its statement cache."""
+    narrow = ApplyLimits(parameters_max=20, result_bytes_max=1_000, value_bytes_max=5_000)
+    many = anonymous(("SELECT " + "?, " * 20 + "?", [1] * 21))
+    large = anonymous("SELECT zeroblob(900), zeroblob(900)")
+    huge = anonymous("SELECT length(zeroblob(6000))")
+    first = world.next_index
+    log = [entry(first + n, many, large, huge, limits=narrow if n % 2 else None) for n in range(5)]
+    replies = world.apply(log)
+    too_large, sql_error = errors.TooLarge.code, errors.SqlError.code
+    refused = [sql_error, too_large, too_large]
+    codes = [[code for code, _ in of_entry] for of_entry in replies]
+    assert codes == [[0, 0, 0], refused, [0, 0, 0], refused, [0, 0, 0]]

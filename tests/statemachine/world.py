@@ -33,12 +33,14 @@ def entry(
     clock_ms: int | None = None,
     seed: int | None = None,
     flags: int = 0,
+    limits: ApplyLimits | None = None,
     term: int = 1,
 ) -> LogEntry:
     data = encode_command(
         clock_ms=CLOCK_MS + index if clock_ms is None else clock_ms,
         seed=index * 7_919 if seed is None else seed,
         flags=flags,
+        limits=limits or ApplyLimits(),
         requests=requests,
     )
     return LogEntry(index, term, data)
@@ -50,12 +52,12 @@ def opened(reply: Reply) -> tuple[int, Any]:
 
 
 class World:
-    """One replica; each ``do`` is one entry."""
+    """One replica; each ``do`` is one entry, made by a leader with ``limits``."""
 
-    def __init__(self, folder: Path, bounds: ApplyLimits | None = None) -> None:
+    def __init__(self, folder: Path, limits: ApplyLimits | None = None) -> None:
         self.path = folder / "state.db"
-        self.bounds = bounds
-        self.machine = Machine(self.path, bounds)
+        self.limits = limits
+        self.machine = Machine(self.path)
 
     @property
     def next_index(self) -> int:
@@ -78,7 +80,14 @@ class World:
         seed: int | None = None,
         flags: int = 0,
     ) -> list[tuple[int, Any]]:
-        made = entry(self.next_index, *requests, clock_ms=clock_ms, seed=seed, flags=flags)
+        made = entry(
+            self.next_index,
+            *requests,
+            clock_ms=clock_ms,
+            seed=seed,
+            flags=flags,
+            limits=self.limits,
+        )
         (result,) = self.machine.apply([made])
         return [opened(reply) for reply in result.replies]
 
@@ -94,4 +103,4 @@ class World:
 
     def reopen(self) -> None:
         self.machine.close()
-        self.machine = Machine(self.path, self.bounds)
+        self.machine = Machine(self.path)

@@ -19,6 +19,7 @@ from raftzmq.wire.client import (
     Flags,
     Kind,
     Level,
+    ReplyFlags,
     RequestHeader,
     decode_batch,
     decode_request,
@@ -45,7 +46,7 @@ def test_the_table_of_errors_is_that_of_the_code() -> None:
     }
 
 
-@pytest.mark.parametrize("enum", [Kind, Level, Flags])
+@pytest.mark.parametrize("enum", [Kind, Level, Flags, ReplyFlags])
 def test_the_tables_of_kinds_levels_and_flags_are_those_of_the_code(enum: Any) -> None:
     found = {tuple(row[:2]) for row in ROWS if len(row) == 3}
     assert {(member.name, str(member.value)) for member in enum} <= found

@@ -159,7 +159,7 @@ REQUEST: Final = encode_request(
     Flags.NO_FOREIGN_KEYS,
     b"payload",
 )
-REPLY: Final = encode_reply(bytes(range(16)), U64, 0, I63, b"body", "n1")
+REPLY: Final = encode_reply(bytes(range(16)), U64, 0, I63, b"body", "n1", 3)
 STATEMENTS: Final = encode_statements(
     [("INSERT INTO t VALUES (?, ?, ?, ?, ?)", [None, -(1 << 63), 0.5, "ü", b"\x00"])]
 )

@@ -47,7 +47,7 @@ def test_the_shortest_request_has_defaults_for_the_rest() -> None:
 
 
 def test_a_reply_comes_back_equal() -> None:
-    assert decode_reply(REPLY) == Reply(bytes(range(16)), U64, 0, I63, b"body", "n1")
+    assert decode_reply(REPLY) == Reply(bytes(range(16)), U64, 0, I63, b"body", "n1", 3)
 
 
 @pytest.mark.parametrize(("blob", "decode"), [(REQUEST, decode_request), (REPLY, decode_reply)])

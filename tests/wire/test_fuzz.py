@@ -146,5 +146,5 @@ def test_every_request_and_reply_comes_back(
 ) -> None:
     sent = (kind, client, sequence, level, *numbers, payload)
     assert decode_request(encode_request(*sent)) == sent
-    answer = (client, sequence, numbers[0], numbers[1], payload, "ü")
+    answer = (client, sequence, numbers[0], numbers[1], payload, "ü", numbers[2])
     assert decode_reply(encode_reply(*answer)) == answer

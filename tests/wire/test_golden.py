@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raftzmq.raft.messages import MESSAGE_TABLE
-from raftzmq.wire.client import Flags, Kind, Level
+from raftzmq.wire.client import Flags, Kind, Level, ReplyFlags
 from raftzmq.wire.equality import EQUALITY_CODES
 from raftzmq.wire.greeting import GREETING_CODES
 from raftzmq.wire.transfer import TRANSFER_CODES
@@ -32,7 +32,7 @@ def codes_now() -> dict[str, str]:
     found = {f"peer {cls.__name__}": rule.code for cls, rule in MESSAGE_TABLE.items()}
     for table in (TRANSFER_CODES, GREETING_CODES, EQUALITY_CODES):
         found.update({f"peer {cls.__name__}": code for cls, code in table.items()})
-    for enum in (Kind, Level, Flags):
+    for enum in (Kind, Level, Flags, ReplyFlags):
         found.update({f"{enum.__name__} {member.name}": member.value for member in enum})
     return {name: str(code) for name, code in found.items()}
 
