@@ -3,7 +3,10 @@
 Rules of this file:
 
 1. The highest term that a reachable node reports decides who leads. A term without a known
-   leader means that an election is under way: nobody leads.
+   leader means that an election is under way; until it is decided, a node that is heard to say
+   that it leads still does. It may be wrong, which costs a redirection; but the node in the
+   higher term may be one that reached this broker and nobody else, and would then stop the
+   cluster for as long as it is cut off.
 2. A node that refused a write, or whose connection broke, leads again only in a higher term or
    when it says so itself. Followers that have not noticed yet are not believed.
 3. Any traffic proves life. A node silent for longer than ``SILENCE_MS_MAX`` is suspect: nothing
@@ -133,4 +136,15 @@ class ClusterView:
         if term > self.term:
             self._hint = None
         self.term = term
-        self.leader = leader if leader is not None else self._hint
+        self.leader = leader or self._hint or self._last_that_leads()
+
+    def _last_that_leads(self) -> str | None:
+        """Of the nodes that say that they lead and are in order, the one of the latest term."""
+        term, leader = -1, None
+        for name, view in self.nodes.items():
+            status = view.status
+            if status is None or status.leader != name or status.term <= term:
+                continue
+            if not view.suspect and self._refused.get(name, -1) < status.term:
+                term, leader = status.term, name
+        return leader

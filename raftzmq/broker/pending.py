@@ -140,6 +140,7 @@ class Counters:
     replies: int = 0
     batches: int = 0
     resent: int = 0
+    repeated: int = 0
     deferred: int = 0
     redirected: int = 0
     leader_changes: int = 0

@@ -67,6 +67,7 @@ EXPIRY_REQUESTS_PER_MS: Final = 1_000
 """The search for requests whose time ran out looks at all that is held, and then rests a
 millisecond for so many of them: a client that sets thousands of different timeouts must not cause
 a search for each."""
+_AGAIN: Final = int(Flags.AGAIN)
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
 
@@ -106,6 +107,9 @@ class Router:
         self._expiry_rests_ms = 0
         self._leader: str | None = None
         self._stopping = False
+        self._held_names: set[tuple[bytes, bytes, int]] = set()
+        """(identity, client, sequence) of what was held at ``_held_names_ms``."""
+        self._held_names_ms = -1
 
     # -- from clients ----------------------------------------------------------------------
 
@@ -151,6 +155,9 @@ class Router:
             stopping = ShuttingDown("this broker is stopping; ask another one")
             self._refuse(identity, client, sequence, stopping)
             return
+        if flags & _AGAIN and (identity, client, sequence) in self._held_at(now_ms):
+            self.counters.repeated += 1
+            return
         if not self._shares.take(identity, 1, len(blob)):
             self.counters.dropped_overload += 1
             refusal = Overloaded(
@@ -180,6 +187,24 @@ class Router:
                 item.text = self._slow_texts.known(payload)
                 item.slow = slow or self._slow_texts.is_slow(item.text)
             self._dispatch.queue_of(item).append(item)
+
+    def _held_at(self, now_ms: int) -> set[tuple[bytes, bytes, int]]:
+        """The requests that are here, and whose answers will go out some time.
+
+        Looked up once per round, and only when somebody repeats something: an index that is
+        kept up to date would cost every request.
+        """
+        if self._held_names_ms != now_ms:
+            items = [item for queue in self._dispatch.queues() for item in queue]
+            items += self._dispatch.again
+            items += [item for _, item in self._parked]
+            for batch in self._dispatch.in_flight.values():
+                items += [item for item in batch.items if item is not None]
+            self._held_names = {
+                (item.identity, item.client, item.sequence) for item in items if not item.done
+            }
+            self._held_names_ms = now_ms
+        return self._held_names
 
     def _serve_here(self, identity: bytes, kind: int, client: bytes, sequence: int) -> None:
         if kind != Kind.STATUS:
@@ -385,6 +410,9 @@ class Router:
             return
         self.counters.leader_changes += 1
         self._leader = leader
+        # What could not be served is served now, if ever.
+        self._dispatch.again += (item for _, item in self._parked if not item.done)
+        self._parked.clear()
         for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.lane is not Lane.WRITE or batch.node == leader:
                 continue
@@ -427,7 +455,10 @@ class Router:
         item.flying = False
         item.reason = why
         item.avoid = node
-        self._parked.append((now_ms + RETRY_MS, item))
+        if item.is_write and self.view.leader not in (None, node):
+            self._dispatch.again.append(item)  # another leads by now: no reason to wait
+        else:
+            self._parked.append((now_ms + RETRY_MS, item))
 
     # -- time ------------------------------------------------------------------------------
 

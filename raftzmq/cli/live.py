@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raftzmq.config import ClusterConfig
-from raftzmq.observe.survey import leader_of, rates
+from raftzmq.observe.survey import leader_of, old_leaders, rates
 from raftzmq.wire.status import NodeStatus
 
 _ROLE_STYLE: Final = {"leader": "bold green", "follower": "", "candidate": "yellow"}
@@ -46,6 +46,7 @@ class ClusterTable:
         self._config = config
         self._rates = rates
         self._last = _Look(time.monotonic(), {})
+        self._old: set[str] = set()
 
     def table(
         self,
@@ -76,6 +77,7 @@ class ClusterTable:
         if not self._rates:
             table.add_column("address", no_wrap=True)
         leader = leader_of(statuses)
+        self._old = {status.node for status in old_leaders(statuses)}
         for name, node in self._config.nodes.items():
             status = statuses.get(name)
             if status is None:
@@ -93,7 +95,7 @@ class ClusterTable:
 
     def _cells(self, status: NodeStatus, leader: NodeStatus | None, now: _Look) -> list[str]:
         style, role = _ROLE_STYLE.get(status.role, ""), status.role
-        if role == "leader" and leader is not None and status.term < leader.term:
+        if status.node in self._old:
             style, role = "yellow", "old leader"
         cells = [
             f"[{style}]{role}[/{style}]" if style else role,

@@ -18,7 +18,7 @@ from raftzmq.cli.live import ClusterTable, condition_lines
 from raftzmq.cli.options import ConfigOption, open_config
 from raftzmq.config import ClusterConfig
 from raftzmq.observe.ask import Asker
-from raftzmq.observe.survey import leader_of, look, proxies_seen
+from raftzmq.observe.survey import leader_of, look, old_leaders, proxies_seen
 from raftzmq.wire.status import NodeStatus
 
 
@@ -128,6 +128,7 @@ def _document(
         "cluster": cluster.cluster,
         "leader": leader.node if leader else None,
         "term": leader.term if leader else None,
+        "old_leaders": sorted(status.node for status in old_leaders(statuses)),
         "nodes": {
             name: asdict(statuses[name]) if name in statuses else None for name in cluster.nodes
         },

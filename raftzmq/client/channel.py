@@ -20,7 +20,10 @@ from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_so
 from raftzmq.wire.version import CLIENT_FRAME
 
 CONNECT_MS: Final = 500
-"""An address that has not completed a handshake after this is passed over."""
+"""An address that has not completed a handshake after this is passed over. Doubled with each
+round in which no address did: on a busy machine an impatient client would never get in."""
+_PATIENCE_MAX: Final = 2
+"""Doublings of CONNECT_MS."""
 INBOX_MAX: Final = 10_000
 ADDRESSES_MAX: Final = 64
 """Addresses learnt from NotLeader are kept up to this."""
@@ -105,16 +108,20 @@ class Channel:
                 return True
             self._open(now_ms)
         if not self.ready:
-            timeout_ms = min(timeout_ms, max(0, self._opened_ms + CONNECT_MS - now_ms))
+            timeout_ms = min(timeout_ms, max(0, self._opened_ms + self._patience_ms() - now_ms))
         events = dict(self._poller.poll(max(0, timeout_ms)))
         if self._monitor in events and not self._read_monitor():
             self._keep_received()
             self.go_elsewhere()
             return False
-        if not self.ready and monotonic_ms() - self._opened_ms >= CONNECT_MS:
+        if not self.ready and monotonic_ms() - self._opened_ms >= self._patience_ms():
             self.go_elsewhere()
             return False
         return True
+
+    def _patience_ms(self) -> int:
+        rounds = self._failed_in_a_row // len(self.addresses)
+        return CONNECT_MS << min(rounds, _PATIENCE_MAX)
 
     def send(self, frame: bytes) -> bool:
         """Send one batch; False when the socket does not take it now."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from raftzmq import limits
 from raftzmq.client.channel import Channel
-from raftzmq.client.session import RETRY_MS, Call, Next, Session, key_bytes
+from raftzmq.client.session import ANSWER_LOST_MS, RETRY_MS, Call, Next, Session, key_bytes
 from raftzmq.errors import MalformedRequest, NotLeader, UnsupportedVersion
 from raftzmq.wire.client import (
     Kind,
@@ -62,7 +62,9 @@ class Pipeline:
         self._later: deque[tuple[int, Call]] = deque()
         self._finished: list[Call] = []
         self._heard_ms = 0
+        self._probe_ms = 0
         self._next_expiry_ms = _NEVER_MS
+        self._next_lost_ms = _NEVER_MS
         self.unfinished = 0
         self.dropped_replies = 0
 
@@ -166,22 +168,48 @@ class Pipeline:
         if self._later:
             wake_ms = min(wake_ms, self._later[0][0])
         if self._flying:
-            wake_ms = min(wake_ms, self._heard_ms + PROBE_MS * (2 if self._probe else 1))
+            silent_ms = self._heard_ms if self._probe is None else self._probe_ms
+            wake_ms = min(wake_ms, silent_ms + PROBE_MS, self._next_lost_ms)
+        if self._outbox and self._channel.ready:
+            # The socket did not take it, and nothing else tells when it will.
+            wake_ms = min(wake_ms, self._clock() + RETRY_MS)
         return wake_ms
 
     def _due(self, now_ms: int) -> None:
         while self._later and self._later[0][0] <= now_ms:
             self._outbox.append(self._later.popleft()[1])
+        late_ms = min(self._next_expiry_ms, self._next_lost_ms, self._heard_ms + PROBE_MS)
+        if self._flying and now_ms >= late_ms:
+            # What is late may be this process itself, which was paused or busy elsewhere.
+            self._receive()
         if now_ms >= self._next_expiry_ms:
             self._expire(now_ms)
+        if self._flying and now_ms >= self._next_lost_ms and self._channel.ready:
+            self._repeat(now_ms)
         if self._flying and now_ms - self._heard_ms >= PROBE_MS:
-            if self._probe is None:
-                self._probe = self._ask_status(now_ms, PROBE_MS)
-                self._outbox.appendleft(self._probe)
-            elif now_ms - self._heard_ms >= 2 * PROBE_MS:
-                why = f"{self._channel.address} is silent"
-                self._channel.go_elsewhere()
-                self._lost(why)
+            self._look_for_life(now_ms)
+
+    def _look_for_life(self, now_ms: int) -> None:
+        """Nothing was heard for long: ask, then give up the connection."""
+        if self._probe is None:
+            self._probe = self._ask_status(now_ms, PROBE_MS)
+            self._probe_ms = now_ms
+            self._outbox.appendleft(self._probe)
+        elif now_ms - self._probe_ms >= PROBE_MS:
+            why = f"{self._channel.address} is silent"
+            self._channel.go_elsewhere()
+            self._lost(why)
+
+    def _repeat(self, now_ms: int) -> None:
+        """Send again what was not answered for long; see ``Session.repeats``."""
+        next_ms = _NEVER_MS
+        for call in list(self._flying.values()):
+            if self.session.repeats(call, now_ms):
+                del self._flying[call.sequence]
+                self._outbox.append(call)
+            elif self.session.repeatable(call):
+                next_ms = min(next_ms, call.lost_ms)
+        self._next_lost_ms = next_ms
 
     def _enqueue(self, call: Call) -> None:
         if call.deadline_ms < self._next_expiry_ms:
@@ -233,6 +261,8 @@ class Pipeline:
             return False
         for call in calls:
             self._flying[call.sequence] = call
+        # Repeats come later than this; looking too early costs a look.
+        self._next_lost_ms = min(self._next_lost_ms, now_ms + ANSWER_LOST_MS)
         return True
 
     def _receive(self) -> None:
@@ -289,10 +319,14 @@ class Pipeline:
         except DecodeError:
             return
         flying, self._flying = self._flying, {}
-        for call in flying.values():
-            call.error = error
-            call.done = True
-            self._finish(call, Next.DONE)
+        alone = len(flying) == 1
+        refused = list(flying.values())
+        if self._refresh in refused:
+            # Without an index they would never leave, and the next question fares no better.
+            refused += self._waiting_index
+            self._waiting_index.clear()
+        for call in refused:
+            self._finish(call, self.session.refused_unread(call, error, alone=alone))
 
     def _lost(self, why: str) -> None:
         now_ms = self._clock()

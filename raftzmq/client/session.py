@@ -44,6 +44,9 @@ from raftzmq.wire.codec import DecodeError
 
 RETRY_MS: Final = 20
 """Pause before a request that cannot be served just now is sent again."""
+ANSWER_LOST_MS: Final = 3_000
+"""A request that a live server has not answered is sent again after this, doubled each time: a
+ROUTER drops messages silently."""
 LEDGER_REFRESHES_MAX: Final = 3
 STALE_ATTEMPTS_MAX: Final = 3
 CLIENT_ID_BYTES: Final = 16
@@ -80,6 +83,8 @@ class Call:
         error: why it failed, once ``done``.
         done: nothing more happens to it.
         doubt: an attempt of this write may have been executed.
+        repeats: how often it was sent again over the same connection.
+        lost_ms: when its answer counts as lost.
         flying: an attempt was sent and not answered yet.
         tag: whatever the caller wants to find on it when it is done.
     """
@@ -95,11 +100,13 @@ class Call:
         "flying",
         "kind",
         "level",
+        "lost_ms",
         "max_age_ms",
         "min_index",
         "payload",
         "reason",
         "refreshes",
+        "repeats",
         "reply",
         "sequence",
         "tag",
@@ -128,6 +135,8 @@ class Call:
         self.min_index = 0
         self.attempts = 0
         self.refreshes = 0
+        self.repeats = 0
+        self.lost_ms = 0
         self.doubt = False
         self.flying = False
         self.done = False
@@ -258,6 +267,7 @@ class Session:
                 call.min_index = self.token
         call.attempts += 1
         call.flying = True
+        call.lost_ms = now_ms + (ANSWER_LOST_MS << min(call.repeats, 8))
         return encode_request(
             call.kind,
             call.client,
@@ -269,6 +279,23 @@ class Session:
             call.flags,
             call.payload,
         )
+
+    def repeats(self, call: Call, now_ms: int) -> bool:
+        """Whether the answer to ``call`` counts as lost, and it is to be sent again.
+
+        The server is alive, so nothing else would ever end the wait. It ignores what it still
+        holds; a write that it answered is in the ledger.
+        """
+        if now_ms < call.lost_ms or not self.repeatable(call):
+            return False
+        call.repeats += 1
+        call.flags |= Flags.AGAIN
+        call.doubt = call.kind == Kind.WRITE
+        return True
+
+    def repeatable(self, call: Call) -> bool:
+        """Whether ``call`` may be sent twice without asking what became of the first."""
+        return call.kind in _HARMLESS or (call.kind == Kind.WRITE and bool(self.client))
 
     def not_sent(self, call: Call) -> None:
         """The blob of the latest attempt never left: as if it had not been made."""
@@ -324,6 +351,19 @@ class Session:
             error = OutcomeUnknown(f"{error.message}; an earlier attempt may have been applied")
         return self._fail(call, error)
 
+    def refused_unread(self, call: Call, error: RequestError, *, alone: bool) -> Next:
+        """The other side could not read a message, and cannot say which.
+
+        Args:
+            call: one that was under way, or waited to be sent.
+            error: what it said.
+            alone: nothing else was under way, so that this is what it could not read.
+        """
+        if call.kind == Kind.WRITE and (call.doubt or (call.flying and not alone)):
+            error = OutcomeUnknown(f"{error.message}; which of several requests is not known")
+        call.flying = False
+        return self._fail(call, error)
+
     def connection_lost(self, call: Call, now_ms: int, why: str) -> Next:
         """The attempt was sent and its answer will not come: decide what is safe."""
         call.reason = why
@@ -358,5 +398,6 @@ _KEYED_BYTES: Final = 5
 _KEYED_SHIFT: Final = 22
 """Sequences of keyed calls: 40 bits made of the session's id, then a counter; below 2^63, and
 apart from the plain counter of the session's other calls."""
+_HARMLESS: Final = (Kind.READ, Kind.STATUS)
 _STATEMENTS: Final = (Kind.WRITE, Kind.READ)
 _ELSEWHERE: Final = (NotLeader, Unavailable, ShuttingDown, NotExecuted, TooStale)

@@ -63,10 +63,11 @@ class Batch:
         if not self._missing or self._replies[position] is not None:
             return
         request = self.requests[position]
-        self._room_bytes -= len(body)
-        if self._room_bytes < 0:
+        if len(body) > self._room_bytes:
             index = flags = 0
             code, body = _does_not_fit(request, code)
+        else:
+            self._room_bytes -= len(body)
         self._replies[position] = encode_reply(
             request.client, request.sequence, code, index, body, self._server, flags
         )
@@ -92,10 +93,13 @@ class Batch:
 
 
 def _does_not_fit(request: RequestHeader, code: int) -> tuple[int, bytes]:
+    if code:
+        # The code says what became of the request, and must not turn into another one.
+        return code, encode_error("the reply to this message has no room for the reason")
     error: RequestError = TooLarge(
         "the results of this message's requests are too large together; send this one alone"
     )
-    if request.kind == Kind.WRITE and code == 0:
+    if request.kind == Kind.WRITE:
         error = OutcomeUnknown(
             "this write was applied, but its rows do not fit into the reply to its message"
         )

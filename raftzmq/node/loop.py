@@ -22,6 +22,7 @@ from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
 from raftzmq.node.disk import DiskWatch
 from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
+from raftzmq.node.leaderless import Leaderless
 from raftzmq.node.observers import Observers
 from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
@@ -165,6 +166,7 @@ class Node:
             interval_ticks=bounds.checksum_interval_s * 1000 // bounds.tick_ms,
             mark=equality.mark,
         )
+        self._leaderless = Leaderless(raft, self._conditions, 2 * bounds.election_ticks)
         self._report = StatusReport(config, self._replica, self._conditions)
         self._peer_router = open_socket(self._context, Purpose.PEER_ROUTER)
         self._client_router = open_socket(self._context, Purpose.CLIENT_ROUTER)
@@ -260,19 +262,24 @@ class Node:
                     # that nobody could use must not look like silence of the others.
                     for _ in range(min(3, 1 + (now_ms - next_tick_ms) // tick_ms)):
                         self._replica.tick()
+                        self._leaderless.tick()
                     next_tick_ms = now_ms + tick_ms
                     self._disk.tick(now_ms)
                     self._service.expire(now_ms)
                     self._queries.tick(now_ms)
+                if self._stop_requested and stop_at_ms is None:
+                    # Before the flush, which sends what the handover begins with.
+                    stop_at_ms = self._begin_stop(now_ms)
                 self._service.end_of_round(wall_ms())
                 self._flush()
                 self._observers.update(self._report.key(), self._report.encoded, now_ms)
                 if not self._ready:
                     self._check_ready()
-                if self._stop_requested:
-                    stop_at_ms = stop_at_ms or self._begin_stop(now_ms)
-                    if now_ms >= stop_at_ms or not (self._replica.is_leader or self._service.busy):
-                        break
+                if stop_at_ms is not None and (
+                    now_ms >= stop_at_ms or not (self._hands_over() or self._service.busy)
+                ):
+                    self._service.answer_all()
+                    break
         finally:
             self._close()
 
@@ -412,11 +419,14 @@ class Node:
                 self._ready_asked = state.index is not None
 
     def _begin_stop(self, now_ms: int) -> int:
+        """Hand over, take nothing new; returns when to end even if something is under way."""
         self._service.stopping = True
-        if self._replica.is_leader and len(self._config.nodes) > 1:
+        if self._hands_over():
             self._replica.raft.transfer_leadership(None)
-            return now_ms + self._config.limits.election_ticks * self._config.limits.tick_ms
-        return now_ms
+        return now_ms + self._config.limits.election_ticks * self._config.limits.tick_ms
+
+    def _hands_over(self) -> bool:
+        return self._replica.is_leader and len(self._config.nodes) > 1
 
     def _send_reply(self, envelope: list[bytes], frame: bytes) -> None:
         try:

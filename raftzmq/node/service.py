@@ -55,6 +55,7 @@ _WRITE = int(Kind.WRITE)
 _OF_WRITES = int(Flags.NO_FOREIGN_KEYS | Flags.KEYED | Flags.NO_RESULT)
 """Writes that differ in these go into entries of their own."""
 _KEYED = int(Flags.KEYED)
+_AGAIN = int(Flags.AGAIN)
 _FAST_ONLY = int(Flags.FAST_ONLY)
 _FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
 
@@ -156,8 +157,8 @@ class ClientService:
 
     @property
     def busy(self) -> bool:
-        """Whether writes still wait for their result."""
-        return bool(len(self._pending_writes))
+        """Whether requests still wait for their answers."""
+        return self._shares.requests > 0
 
     @property
     def awaits_applied(self) -> bool:
@@ -172,6 +173,11 @@ class ClientService:
         except DecodeError as error:
             self.refuse(envelope, MalformedRequest(f"this is not a request: {error}"))
             return
+        # A broker numbers its batches in the envelope, so what it sends again is always new.
+        if len(envelope) == 1 and any(request.flags & _AGAIN for request in requests):
+            requests = self._not_held(envelope, requests)
+            if not requests:
+                return
         longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
         size_bytes = len(frame)
         admitted = self._shares.take(envelope[0], len(requests), size_bytes)
@@ -200,6 +206,22 @@ class ClientService:
                 self._gather_write((batch, position), request)
             else:
                 self._route((batch, position), request, batch_flags | request.flags)
+
+    def _not_held(
+        self, envelope: list[bytes], requests: list[RequestHeader]
+    ) -> list[RequestHeader]:
+        """``requests`` without the repeated ones that this sender will get an answer to anyway."""
+        held = {
+            (request.client, request.sequence)
+            for _, _, batch in self._deadlines
+            if batch.envelope == envelope
+            for request in batch.requests
+        }
+        return [
+            request
+            for request in requests
+            if not (request.flags & _AGAIN and (request.client, request.sequence) in held)
+        ]
 
     def refuse(self, envelope: list[bytes], error: RequestError) -> None:
         """Answer a message that holds no readable request with one error."""
@@ -246,10 +268,12 @@ class ClientService:
     def applied(self, results: list[EntryResult]) -> None:
         """Entries were applied: answer the writes among them that were proposed here."""
         for result in results:
-            overwritten, items = self._pending_writes.applied(result.index, result.term)
-            for lost in overwritten:
+            items, overwritten, passed = self._pending_writes.applied(result.index, result.term)
+            for batch, position in overwritten or ():
+                batch.fail(position, self._not_leader())
+            for lost in passed:
                 for batch, position in lost:
-                    batch.fail(position, self._not_leader())
+                    batch.fail(position, _fate_open())
             if items is not None:
                 self.counters.writes += len(items)
                 for (batch, position), reply in zip(items, result.replies, strict=True):
@@ -258,12 +282,19 @@ class ClientService:
 
     def leadership_lost(self) -> None:
         """Answer the proposals whose fate is open."""
-        error = OutcomeUnknown(
-            "the leader was replaced before this write was confirmed; it may still be applied"
-        )
         for items in self._pending_writes.lost(self._replica.raft.commit_index):
             for batch, position in items:
-                batch.fail(position, error)
+                batch.fail(position, _fate_open())
+
+    def answer_all(self) -> None:
+        """The node ends: tell everybody who waits what is known of the request."""
+        for _, _, batch in self._deadlines:
+            for position, request in enumerate(batch.requests):
+                if request.kind == _WRITE:
+                    batch.fail(position, OutcomeUnknown("the node stopped before the answer"))
+                else:
+                    batch.fail(position, ShuttingDown("this node is stopping; ask another"))
+        self._deadlines.clear()
 
     def end_service(self) -> None:
         """What state.db holds is wrong: answer nothing more from it, begun or not."""
@@ -491,6 +522,12 @@ def _not_confirmed(request: RequestHeader) -> RequestError:
             f"no leader confirmed that this replica is at most {request.max_age_ms} ms behind"
         )
     return Unavailable("no leader confirmed this read; try again shortly, or read at level stale")
+
+
+def _fate_open() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the leader was replaced before this write was confirmed; it may still be applied"
+    )
 
 
 def _too_late(request: RequestHeader) -> RequestError:

@@ -45,6 +45,15 @@ def leader_of(statuses: dict[str, NodeStatus]) -> NodeStatus | None:
     return max(leaders, key=lambda status: status.term, default=None)
 
 
+def old_leaders(statuses: dict[str, NodeStatus]) -> list[NodeStatus]:
+    """Nodes that say that they lead, but in a term that is over: cut off, or just woken up.
+
+    Each steps down when it hears of the later term, or hears no majority for an election timeout.
+    """
+    newest = max((status.term for status in statuses.values()), default=0)
+    return [each for each in statuses.values() if each.role == "leader" and each.term < newest]
+
+
 def digests(asker: Asker, *, timeout_ms: int = 30_000) -> dict[str, tuple[int, str]]:
     """Content hash of each node that answers, with the applied index it was taken at.
 

@@ -147,7 +147,7 @@ class Raft:
             election.tick(state)
             standing.tick(state)
             if state.reads.asked:
-                reads.expire(state)
+                reads.tick(state)
 
     def step(self, message: Message) -> None:
         """A message arrived, decoded and addressed to this node; from a peer, so never trusted

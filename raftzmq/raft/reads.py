@@ -30,12 +30,7 @@ def ask(state: RaftState, context: int) -> None:
     reads.context_count += 1
     wire_context = reads.context_salt + reads.context_count
     reads.asked[wire_context] = (context, state.now)
-    send(
-        state,
-        ReadIndexRequest(
-            sender=state.node, receiver=state.leader, term=state.term, context=wire_context
-        ),
-    )
+    _ask_leader(state, wire_context)
 
 
 def handle_request(state: RaftState, message: ReadIndexRequest) -> None:
@@ -101,15 +96,22 @@ def handle_heartbeat_response(state: RaftState, message: HeartbeatResponse) -> N
         rounds.popleft()
 
 
-def expire(state: RaftState) -> None:
-    """Refuse what the leader has not answered within an election timeout."""
+def tick(state: RaftState) -> None:
+    """Refuse what the leader has not answered within an election timeout; ask again before.
+
+    Question or answer may be lost while the leader is well. The same context may be asked twice:
+    the leader looks at its commit_index after the read began, each time.
+    """
     asked = state.reads.asked
     while asked:
         wire_context, (context, tick) = next(iter(asked.items()))
         if state.now - tick < state.config.election_ticks:
-            return
+            break
         del asked[wire_context]
         state.read_states.append(ReadState(context, None))
+    for wire_context, (_, tick) in asked.items():
+        if (state.now - tick) % (2 * state.config.heartbeat_ticks) == 0:
+            _ask_leader(state, wire_context)
 
 
 def refuse_all(state: RaftState) -> None:
@@ -128,6 +130,16 @@ def refuse_all(state: RaftState) -> None:
     reads.rounds.clear()
     reads.open_local, reads.open_remote = [], {}
     state.read_states.extend(ReadState(context, None) for context in contexts)
+
+
+def _ask_leader(state: RaftState, wire_context: int) -> None:
+    if state.leader is not None:
+        send(
+            state,
+            ReadIndexRequest(
+                sender=state.node, receiver=state.leader, term=state.term, context=wire_context
+            ),
+        )
 
 
 def _arrive(state: RaftState, asker: NodeId, context: int) -> None:

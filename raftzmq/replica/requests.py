@@ -24,6 +24,22 @@ class _Waiting(NamedTuple, Generic[Token]):
     token: Token
 
 
+class Resolved(NamedTuple, Generic[Token]):
+    """What one applied entry says about the proposals up to its index.
+
+    Attributes:
+        done: the proposal whose entry this is, if any.
+        overwritten: the proposal that stood at this index in another term: its place is taken
+            for good, so it was certainly never executed.
+        passed: proposals at lower indexes whose results were never seen here, because a
+            snapshot covered them: they may have been executed.
+    """
+
+    done: Token | None
+    overwritten: Token | None
+    passed: list[Token]
+
+
 class PendingWrites(Generic[Token]):
     """Proposals in log order, each resolved once: by its result, or as lost."""
 
@@ -37,20 +53,20 @@ class PendingWrites(Generic[Token]):
         """Remember a proposal that the leader appended at ``position``."""
         self._waiting.append(_Waiting(position, token))
 
-    def applied(self, index: int, term: int) -> tuple[list[Token], Token | None]:
-        """The entry (index, term) was applied.
-
-        Returns:
-            The tokens that were *overwritten*: their index now holds another term's entry, so
-            they were certainly never executed. And the token whose entry this is, if any.
-        """
-        overwritten: list[Token] = []
+    def applied(self, index: int, term: int) -> Resolved[Token]:
+        """The entry (index, term) was applied: resolve the proposals up to ``index``."""
+        done: Token | None = None
+        overwritten: Token | None = None
+        passed: list[Token] = []
         while self._waiting and self._waiting[0].position.index <= index:
             waiting = self._waiting.popleft()
             if waiting.position == LogPosition(index, term):
-                return overwritten, waiting.token
-            overwritten.append(waiting.token)
-        return overwritten, None
+                done = waiting.token
+            elif waiting.position.index == index:
+                overwritten = waiting.token
+            else:
+                passed.append(waiting.token)
+        return Resolved(done, overwritten, passed)
 
     def lost(self, commit_index: int) -> list[Token]:
         """Leadership is gone: what is above ``commit_index`` may or may not survive.

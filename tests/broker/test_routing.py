@@ -581,13 +581,102 @@ def test_a_node_that_refused_leads_again_when_it_says_so(cluster: FakeCluster) -
 
 
 def test_a_node_silent_for_long_has_no_say_about_the_term(cluster: FakeCluster) -> None:
-    cluster.status("n3", "", 9)
-    assert cluster.router.view.leader is None
+    cluster.status("n3", "n3", 9)
+    assert cluster.router.view.leader == "n3"
     for _ in range(11):
         cluster.now_ms += 500
         cluster.status("n1", "n1", 1)
         cluster.round()
     assert cluster.router.view.leader == "n1"
+
+
+def test_a_node_that_only_the_broker_reaches_does_not_stop_the_cluster(
+    cluster: FakeCluster,
+) -> None:
+    """It began a term and was cut off: nobody else will ever hear of that term."""
+    for _ in range(3):
+        cluster.status("n3", "", 9)
+        cluster.status("n1", "n1", 1)
+        cluster.status("n2", "n1", 1)
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    assert batch.node == "n1"
+
+
+def test_an_election_ends_the_leadership_of_a_node_that_refused(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.answer(batch, NotLeader.code)
+    cluster.status("n3", "", 2)
+    cluster.status("n2", "n1", 1)
+    assert cluster.router.view.leader is None
+    assert cluster.round() == []
+
+
+# -- requests that come again --------------------------------------------------------------
+
+AGAIN = int(Flags.AGAIN)
+
+
+def test_a_repeated_request_is_ignored_while_the_first_is_held(cluster: FakeCluster) -> None:
+    cluster.ask(write(1), read(2), read(3, Level.LEADER))
+    out = cluster.round()
+    cluster.router.node_lost("n1", cluster.now_ms)
+    cluster.ask(*(write(1, flags=AGAIN), read(2, flags=AGAIN), read(3, Level.LEADER, flags=AGAIN)))
+    assert cluster.router.counters.repeated == 3
+    for batch in out:
+        if batch.node != "n1":
+            cluster.answer(batch)
+    cluster.status("n2", "n2", 2)
+    for batch in cluster.round():
+        cluster.answer(batch)
+    assert sorted(cluster.verdicts()) == [(ALICE, 1, 0), (ALICE, 2, 0), (ALICE, 3, 0)]
+
+
+def test_a_repeated_request_whose_answer_was_lost_is_served_anew(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    cluster.ask(write(1, flags=AGAIN))
+    cluster.answer(batch)
+    assert cluster.round(1) == []
+    cluster.ask(write(1, flags=AGAIN), write(2))
+    (again,) = cluster.round()
+    assert sequences(again) == [1, 2]
+
+
+def test_a_repeated_request_of_another_connection_is_served(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (first,) = cluster.round()
+    cluster.ask(write(1, flags=AGAIN), client=BOB)
+    (second,) = cluster.round()
+    cluster.answer(first)
+    cluster.answer(second)
+    assert cluster.verdicts() == [(ALICE, 1, 0), (BOB, 1, 0)]
+
+
+# -- no time is lost when the leader is known ----------------------------------------------
+
+
+def test_what_waits_for_its_second_attempt_leaves_when_a_leader_is_elected(
+    cluster: FakeCluster,
+) -> None:
+    cluster.ask(write(1), read(2))
+    for batch in cluster.round():
+        cluster.answer(batch, OutcomeUnknown.code if batch.node == "n1" else Unavailable.code)
+    assert cluster.round() == []
+    cluster.status("n2", "n2", 2)
+    assert sorted(n for batch in cluster.round() for n in sequences(batch)) == [1, 2]
+
+
+def test_a_write_that_the_old_leader_gave_up_goes_to_the_new_one_at_once(
+    cluster: FakeCluster,
+) -> None:
+    cluster.ask(write(1, client=b""))
+    (batch,) = cluster.round()
+    cluster.status("n2", "n2", 2)
+    assert cluster.round() == []
+    cluster.answer(batch, Unavailable.code)
+    assert [each.node for each in cluster.round()] == ["n2"]
 
 
 def test_an_expiry_says_what_it_waited_for(cluster: FakeCluster) -> None:

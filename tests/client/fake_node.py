@@ -120,6 +120,8 @@ class FakeNode:
             )
 
     def _take(self, frames: list[bytes]) -> None:
+        if b"" not in frames[:-1]:
+            return  # a stranger, who once knew somebody else at this port
         head = frames.index(b"") + 1
         envelope, batch = frames[:head], frames[head + 1]
         replies: list[bytes] = []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import raftzmq
+from raftzmq.client.channel import CONNECT_MS
 from raftzmq.client.session import Call
 from raftzmq.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ from raftzmq.errors import (
 from raftzmq.wire.client import Flags, Kind, Level, RequestHeader
 from raftzmq.wire.payload import decode_statements, encode_results
 from tests.client.fake_node import Answer, FakeNode, broker, fail, nodes, ok
+from tests.client.slow_door import slow_door
 
 
 @pytest.fixture
@@ -198,6 +200,32 @@ def test_a_silent_broker_is_left_for_the_next(trio: list[FakeNode]) -> None:
         db.write("insert")
         first.muted = True
         assert db.write("insert").server == "n2"
+
+
+def test_a_server_that_is_slow_to_let_clients_in_is_waited_for(trio: list[FakeNode]) -> None:
+    """On a machine without a free processor a handshake may take longer than CONNECT_MS."""
+    with (
+        slow_door(trio[0].port, delay_s=1.2 * CONNECT_MS / 1000) as address,
+        raftzmq.connect(address) as db,
+    ):
+        assert db.write("insert").server == "n1"
+
+
+def test_an_answer_that_got_lost_is_asked_for_again(trio: list[FakeNode]) -> None:
+    lost: list[RequestHeader] = []
+
+    def lose_the_first(request: RequestHeader) -> Answer:
+        if lost:
+            return ok(request)
+        lost.append(request)
+        return None
+
+    trio[0].script = lose_the_first
+    with raftzmq.connect(trio[0].address) as db:
+        assert db.write("insert").server == "n1"
+    first, second = trio[0].requests
+    assert (second.sequence, second.min_index) == (first.sequence, first.min_index)
+    assert (first.flags, second.flags) == (0, Flags.AGAIN)
 
 
 def test_nobody_there_is_not_executed(trio: list[FakeNode]) -> None:

@@ -9,14 +9,22 @@ import pytest
 
 from raftzmq.client.channel import Channel
 from raftzmq.client.pipeline import PROBE_MS, Pipeline
-from raftzmq.client.session import Session
-from raftzmq.errors import DeadlineExpired
+from raftzmq.client.session import ANSWER_LOST_MS, RETRY_MS, Session
+from raftzmq.errors import (
+    DeadlineExpired,
+    MalformedRequest,
+    OutcomeUnknown,
+    Overloaded,
+    UnsupportedVersion,
+)
 from raftzmq.wire.client import (
+    Flags,
     Kind,
     RequestHeader,
     decode_batch,
     decode_request,
     encode_batch,
+    encode_error,
     encode_reply,
 )
 from raftzmq.wire.version import CLIENT_FRAME
@@ -31,7 +39,9 @@ class ScriptedChannel:
         self.address = "one"
         self.ready = True
         self.alive = True
+        self.full_until_ms = 0
         self.sent: list[RequestHeader] = []
+        self._at_ms: list[tuple[int, int]] = []
         self._inbox: deque[list[bytes]] = deque()
 
     def wait(self, timeout_ms: int) -> bool:
@@ -42,12 +52,29 @@ class ScriptedChannel:
 
     def send(self, frame: bytes) -> bool:
         """Keep what was sent."""
+        if self.now_ms < self.full_until_ms:
+            return False
         for request in map(decode_request, decode_batch(frame)):
             self.sent.append(request)
+            self._at_ms.append((request.sequence, self.now_ms))
             if request.kind == Kind.STATUS and self.alive:
-                blob = encode_reply(request.client, request.sequence, 0, 5, b"", "n1")
-                self._inbox.append([CLIENT_FRAME, encode_batch([blob])])
+                self.answer(request.sequence, 0, body=b"")
         return True
+
+    def sent_ms(self, sequence: int) -> list[int]:
+        """When the request was sent."""
+        return [at_ms for number, at_ms in self._at_ms if number == sequence]
+
+    def answer(self, sequence: int, code: int, *, body: bytes | None = None) -> None:
+        """An answer arrives."""
+        content = encode_error("because") if body is None else body
+        blob = encode_reply(b"client-0", sequence, code, 5, content, "n1")
+        self._inbox.append([CLIENT_FRAME, encode_batch([blob])])
+
+    def refuse(self, code: int) -> None:
+        """The other side could not read a message; it cannot say which."""
+        blob = encode_reply(b"", 0, code, 0, encode_error("cannot be read"), "n1")
+        self._inbox.append([CLIENT_FRAME, encode_batch([blob])])
 
     def receive(self) -> list[bytes] | None:
         """The next message."""
@@ -69,6 +96,10 @@ def pipeline(channel: ScriptedChannel) -> Pipeline:
     return Pipeline(cast(Channel, channel), session, lambda: channel.now_ms)
 
 
+def flags(channel: ScriptedChannel) -> list[int]:
+    return [request.flags for request in channel.sent if request.kind != Kind.STATUS]
+
+
 def reads(channel: ScriptedChannel) -> list[int]:
     return [request.sequence for request in channel.sent if request.kind == Kind.READ]
 
@@ -80,8 +111,104 @@ def test_a_long_answer_is_waited_for_while_the_server_lives(
     while not call.done:
         pipeline.poll(PROBE_MS)
     assert isinstance(call.error, DeadlineExpired)
-    assert len(reads(channel)) == 1
     assert channel.address == "one"
+
+
+def test_a_lost_answer_is_asked_for_again_ever_more_rarely(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    call = pipeline.read([("select", [])])
+    while not call.done:
+        pipeline.poll(PROBE_MS)
+    assert reads(channel) == [1, 1, 1]
+    assert flags(channel) == [0, Flags.AGAIN, Flags.AGAIN]
+    assert channel.sent_ms(1) == [0, ANSWER_LOST_MS, 3 * ANSWER_LOST_MS]
+
+
+def test_a_write_asked_for_again_is_answered_from_the_ledger(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    pipeline.session.index_known = True
+    call = pipeline.write([("insert", [])])
+    while channel.now_ms < ANSWER_LOST_MS:
+        pipeline.poll(PROBE_MS)
+    pipeline.poll(0)
+    assert flags(channel) == [0, Flags.AGAIN]
+    channel.answer(call.sequence, Overloaded.code)
+    while not call.done and channel.now_ms < 2 * ANSWER_LOST_MS:
+        pipeline.poll(1)
+        if len(flags(channel)) == 3:
+            channel.answer(call.sequence, 0)
+    assert call.error is None, "a refused repeat says nothing about the first attempt"
+
+
+def test_an_anonymous_write_is_not_asked_for_again(channel: ScriptedChannel) -> None:
+    session = Session(b"", timeout_ms=4 * ANSWER_LOST_MS)
+    session.index_known = True
+    pipeline = Pipeline(cast(Channel, channel), session, lambda: channel.now_ms)
+    call = pipeline.write([("insert", [])])
+    while not call.done:
+        pipeline.poll(PROBE_MS)
+    assert flags(channel) == [0]
+    assert isinstance(call.error, OutcomeUnknown)
+
+
+@pytest.mark.parametrize("pause_ms", [PROBE_MS, 10 * PROBE_MS, 99 * PROBE_MS])
+def test_a_pause_of_the_client_is_not_taken_for_silence_of_the_server(
+    channel: ScriptedChannel, pipeline: Pipeline, pause_ms: int
+) -> None:
+    channel.alive = False
+    call = pipeline.read([("select", [])])
+    pipeline.poll(PROBE_MS + 1)
+    channel.answer(call.sequence, 0)
+    channel.now_ms += pause_ms
+    pipeline.poll(0)
+    assert call.done
+    assert call.error is None
+    assert channel.address == "one"
+    assert reads(channel) == [1]
+
+
+def test_what_the_socket_does_not_take_is_offered_again_soon(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.full_until_ms = 50
+    pipeline.read([("select", [])])
+    pipeline.poll(PROBE_MS)
+    assert [at_ms <= 50 + RETRY_MS for at_ms in channel.sent_ms(1)] == [True]
+
+
+def test_a_message_that_cannot_be_read_leaves_other_writes_unknown(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    pipeline.session.index_known = True
+    first, second = pipeline.write([("insert", [])]), pipeline.write([("insert", [])])
+    pipeline.poll(0)
+    channel.refuse(MalformedRequest.code)
+    pipeline.poll(1)
+    assert [type(call.error) for call in (first, second)] == [OutcomeUnknown, OutcomeUnknown]
+
+
+def test_the_only_message_that_cannot_be_read_is_rejected(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    pipeline.session.index_known = True
+    call = pipeline.write([("insert", [])])
+    pipeline.poll(0)
+    channel.refuse(MalformedRequest.code)
+    pipeline.poll(1)
+    assert isinstance(call.error, MalformedRequest)
+
+
+def test_a_server_of_another_version_refuses_the_first_write_at_once(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.alive = False
+    call = pipeline.write([("insert", [])])
+    pipeline.poll(0)
+    channel.refuse(UnsupportedVersion.code)
+    pipeline.poll(1)
+    assert isinstance(call.error, UnsupportedVersion)
 
 
 def test_a_server_that_answers_no_probe_is_left(

@@ -6,6 +6,7 @@ Waiting here polls a condition with a deadline: it is the world outside, with re
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,15 +23,27 @@ WAIT_S = 60.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports nobody listens on at this moment.
+
+    Below the range that outgoing connections draw from: one of those could else take the port of
+    a node while that is down.
+    """
+    found: list[int] = []
+    held: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(range(10_000, 32_000), 2_000):
+            held.append(socket.socket())
+            try:
+                held[-1].bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
     finally:
-        for one in sockets:
+        for one in held:
             one.close()
+    raise RuntimeError("no free ports on 127.0.0.1")
 
 
 def ask(
@@ -140,13 +153,17 @@ class Cluster:
                         "start",
                         name,
                         "--config",
-                        str(self.configs.get(name, self.config)),
+                        str(self.config_of(name)),
                     ],
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, **self.environment.get(name, {})},
                 )
+
+    def config_of(self, name: str) -> Path:
+        """The nodes.toml that a process is started with."""
+        return self.configs.get(name, self.config)
 
     def kill(self, *names: str) -> None:
         """kill -9 all of ``names`` at once."""

@@ -153,6 +153,7 @@ def test_a_tampered_replica_is_found_taken_out_and_rebuilt(
     victim = leader if victim_role == "leader" else follower(cluster, leader)
     others = [name for name in cluster.names if name != victim]
     with Reading(cluster, victim) as reading, Writing(cluster) as writing:
+        wait_for(lambda: (0, "right") in reading.answers, "a reader")
         tamper(cluster, victim)
         wait_for(lambda: (0, "tampered") in reading.answers, "a reader that sees it")
         code, findings = verify(cluster)

@@ -59,3 +59,12 @@ def test_results_that_do_not_fit_together_are_refused_by_name() -> None:
     for position in range(3):
         wire.batch.answer(position, 0, half, 7)
     assert [reply.code for reply in wire.sent[0]] == [0, TooLarge.code, OutcomeUnknown.code]
+
+
+def test_an_error_keeps_its_code_when_there_is_no_room_for_its_words() -> None:
+    wire = Wire(Kind.READ, Kind.WRITE, Kind.WRITE)
+    wire.batch.answer(0, 0, bytes(REPLIES_BYTES_MAX), 7)
+    wire.batch.fail(1, OutcomeUnknown("it may still be applied"))
+    wire.batch.fail(2, DeadlineExpired("too late"))
+    codes = [reply.code for reply in wire.sent[0]]
+    assert codes == [0, OutcomeUnknown.code, DeadlineExpired.code]

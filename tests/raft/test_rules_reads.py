@@ -268,6 +268,21 @@ def test_follower_read_ends_after_an_election_timeout() -> None:
     assert lone.reads == [ReadState(5, None)]
 
 
+def test_follower_asks_again_for_an_answer_that_does_not_come() -> None:
+    """A link that breaks for a moment loses what was under way, and nobody else notices."""
+    lone = Lone(term=1)
+    lone.follow("n2", 1)
+    first = asked(lone, 5)
+    repeats = []
+    for _ in range(ELECTION_TICKS - 1):
+        sent = [*lone.ticks(1), *lone.step(heartbeat("n2", 1))]
+        repeats += [m for m in sent if isinstance(m, ReadIndexRequest)]
+    assert repeats == [first, first], "every second heartbeat"
+    lone.step(response(first, 1))
+    lone.step(response(first, 9))
+    assert lone.reads == [ReadState(5, 1)], "the first answer counts, once"
+
+
 def test_contexts_of_an_earlier_life_mean_nothing() -> None:
     """The same context of the host, asked again after a restart, is another one on the wire."""
     first, second = Lone(term=1, seed=1), Lone(term=1, seed=2)

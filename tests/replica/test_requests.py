@@ -12,9 +12,9 @@ def test_result_goes_to_the_proposal_of_the_same_index_and_term() -> None:
     pending: PendingWrites[str] = PendingWrites()
     pending.add(at(5, 2), "five")
     pending.add(at(6, 2), "six")
-    assert pending.applied(4, 2) == ([], None)
-    assert pending.applied(5, 2) == ([], "five")
-    assert pending.applied(6, 2) == ([], "six")
+    assert pending.applied(4, 2) == (None, None, [])
+    assert pending.applied(5, 2) == ("five", None, [])
+    assert pending.applied(6, 2) == ("six", None, [])
     assert len(pending) == 0
 
 
@@ -22,8 +22,15 @@ def test_entry_of_another_term_at_the_index_means_never_executed() -> None:
     pending: PendingWrites[str] = PendingWrites()
     pending.add(at(5, 2), "five")
     pending.add(at(6, 2), "six")
-    assert pending.applied(5, 3) == (["five"], None)
-    assert pending.applied(6, 3) == (["six"], None)
+    assert pending.applied(5, 3) == (None, "five", [])
+    assert pending.applied(6, 3) == (None, "six", [])
+
+
+def test_proposals_passed_by_a_snapshot_may_have_been_executed() -> None:
+    pending: PendingWrites[str] = PendingWrites()
+    for index in (5, 6, 7):
+        pending.add(at(index, 2), f"w{index}")
+    assert pending.applied(7, 3) == (None, "w7", ["w5", "w6"])
 
 
 def test_losing_leadership_forgets_only_what_is_not_committed() -> None:
@@ -31,7 +38,7 @@ def test_losing_leadership_forgets_only_what_is_not_committed() -> None:
     for index in (5, 6, 7):
         pending.add(at(index, 2), f"w{index}")
     assert pending.lost(commit_index=5) == ["w6", "w7"]
-    assert pending.applied(5, 2) == ([], "w5")
+    assert pending.applied(5, 2) == ("w5", None, [])
 
 
 def test_read_waits_for_its_index_then_runs() -> None:
