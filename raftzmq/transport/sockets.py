@@ -3,10 +3,13 @@
 No other module sets an option. MAXMSGSIZE bounds a single frame; that a message has few frames
 is checked by whoever receives it.
 
-No socket may have heartbeats and a bound on what it receives. When the receive queue of a
-connection is full and the other side resets it, the next heartbeat ends the process (libzmq 4.3.5,
-assertion "!_io_error", github.com/zeromq/libzmq issues 4364 and 4767): any stranger could do that
-to a bound socket. So those that bind have the bound, and those that connect have the heartbeats.
+No socket on the network may have a bound on what it receives. When the receive queue of a
+connection is full and the other side resets it, libzmq 4.3.5 ends the process as soon as it has to
+send a heartbeat, or to answer one that lies in what it had read already (assertion "!_io_error",
+github.com/zeromq/libzmq issues 4364 and 4767). Any stranger could do that to a bound socket, and a
+peer does it by itself: a node that was paused for a while wakes up to a full queue of a connection
+that is gone. So the receivers bound what they keep (transport/shares.py), and what they have not
+come to yet is bounded by the memory of the process (transport/doorman.py).
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ _ALWAYS: Final = (
 _NETWORK: Final = (
     *_ALWAYS,
     Option(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX, "a larger frame is an attack: drop the connection"),
+    Option(zmq.RCVHWM, 0, "a bound would let a lost connection end the process, see above"),
     Option(zmq.HANDSHAKE_IVL, 3_000, "a connection that never says what it is holds a descriptor"),
 )
 _CONNECTS: Final = (
@@ -68,7 +72,6 @@ _CONNECTS: Final = (
     Option(zmq.HEARTBEAT_IVL, 1_000, "a machine without power closes no connection: ask it"),
     Option(zmq.HEARTBEAT_TIMEOUT, 5_000, "above the time the largest frame takes on a slow link"),
     Option(zmq.HEARTBEAT_TTL, 5_000, "the other side gives up at the same time, not much later"),
-    Option(zmq.RCVHWM, 0, "answers were asked for; a bound would end the process, see below"),
     Option(zmq.IMMEDIATE, 1, "nothing queues for a node that is down, to arrive outdated later"),
     Option(zmq.RECONNECT_IVL, 20, "a restarted node is found again well within an election"),
     Option(zmq.RECONNECT_IVL_MAX, 500, "a node that is down for long costs two attempts a second"),
@@ -76,7 +79,7 @@ _CONNECTS: Final = (
 _BINDS: Final = (
     *_NETWORK,
     Option(zmq.BACKLOG, 1_024, "all clients return at once when a node or broker restarts"),
-    Option(zmq.TCP_KEEPALIVE, 1, "no heartbeats here, see below; the kernel finds the dead"),
+    Option(zmq.TCP_KEEPALIVE, 1, "heartbeats are of those who connect; here the kernel asks"),
     Option(zmq.TCP_KEEPALIVE_IDLE, 5, "seconds of silence before it asks"),
     Option(zmq.TCP_KEEPALIVE_INTVL, 1, "seconds between two questions"),
     Option(zmq.TCP_KEEPALIVE_CNT, 5, "questions without an answer end the connection"),
@@ -86,7 +89,6 @@ _BINDS: Final = (
 _FRONT: Final = (
     *_BINDS,
     Option(zmq.ROUTER_MANDATORY, 1, "a reply that nobody takes must be counted; it is dropped"),
-    Option(zmq.RCVHWM, 1_000, "per client; beyond it waits in the client's own queue"),
     Option(zmq.SNDHWM, 10_000, "per client; what it has not read beyond that is dropped"),
 )
 
@@ -96,7 +98,6 @@ SOCKETS: Final[dict[Purpose, Profile]] = {
         (
             *_BINDS,
             Option(zmq.ROUTER_MANDATORY, 0, "never sends"),
-            Option(zmq.RCVHWM, 64, "per connection; Raft repeats what the sender's queue drops"),
         ),
     ),
     Purpose.PEER_DEALER: Profile(

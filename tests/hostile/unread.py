@@ -18,7 +18,11 @@ from tests.hostile import zmtp
 
 
 def main() -> None:
-    """Fill, reset, wait for more than a heartbeat, read everything."""
+    """Fill, reset, wait for more than a heartbeat, read everything.
+
+    Pings lie between the messages, so that wherever libzmq stops reading there is one in what it
+    has buffered and not looked at.
+    """
     with open_context() as context, open_socket(context, Purpose[sys.argv[1]]) as server:
         server.bind("tcp://127.0.0.1:*")
         address = server.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -26,17 +30,17 @@ def main() -> None:
         for ping in (b"", zmtp.command(b"PING", b"\0\1"), zmtp.command(b"PING", b"\0\x0fcontext")):
             client = zmtp.open_zmtp(address)
             client.settimeout(0.2)
-            sent = zmtp.send_all(client, ping + zmtp.message(b"", bytes(1_000)) * 20_000)
-            assert sent < 20_000_000, "the queue was never full: this tests nothing"
+            few = zmtp.message(b"", bytes(1_000)) * 2
+            zmtp.send_all(client, (ping + few) * 10_000)
             clients.append(client)
-        reset, *others = clients
-        reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        reset.close()
+        *resets, last = clients
+        for reset in resets[:2]:
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset.close()
         time.sleep(2.5)
         while server.poll(200):
             server.recv_multipart()
-        for client in others:
-            client.close()
+        last.close()
         time.sleep(0.2)
 
 
