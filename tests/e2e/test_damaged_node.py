@@ -223,6 +223,7 @@ def test_a_damaged_node_is_rebuilt_by_one_command(make_cluster: MakeCluster) -> 
     assert (moved / "raft.db").exists()
     insert(cluster, 21, 30)
     cluster.start("n2")
+    wait_for(lambda: _is_member(cluster, "n2"), "n2 being a member")
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1
     assert cluster.read("SELECT count(*) FROM t", at="n2") == [(30,)]
