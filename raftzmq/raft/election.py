@@ -16,7 +16,7 @@ from raftzmq.raft.messages import (
 )
 from raftzmq.raft.quorum import VoteResult, committed_index, vote_result
 from raftzmq.raft.state import RaftState, note, send
-from raftzmq.raft.types import NodeId, Role, Standing, VoteCast
+from raftzmq.raft.types import NodeId, Role, VoteCast
 
 
 def tick(state: RaftState) -> None:
@@ -195,7 +195,7 @@ def _other_voters(state: RaftState) -> list[NodeId]:
 def _pre_vote_objection(state: RaftState, message: PreVoteRequest) -> str | None:
     if message.term < state.term:
         return "term is old"
-    if state.standing is not Standing.MEMBER:
+    if not state.may_promise:
         return f"standing is {state.standing.value}"
     if message.term == state.term:
         objection = _ballot_objection(state, message.sender)
@@ -211,7 +211,7 @@ def _pre_vote_objection(state: RaftState, message: PreVoteRequest) -> str | None
 
 
 def _vote_objection(state: RaftState, message: VoteRequest) -> str | None:
-    if state.standing is not Standing.MEMBER:
+    if not state.may_promise:
         return f"standing is {state.standing.value}"
     objection = _ballot_objection(state, message.sender)
     if objection is not None:

@@ -12,7 +12,7 @@ from raftzmq.invariants import check
 from raftzmq.raft import transfer
 from raftzmq.raft.progress import Progress
 from raftzmq.raft.state import RaftState
-from raftzmq.raft.types import Configuration, NodeId, Role, Standing
+from raftzmq.raft.types import Configuration, NodeId, Role
 
 
 def is_voter(configuration: Configuration, node: NodeId) -> bool:
@@ -27,7 +27,7 @@ def may_campaign(state: RaftState) -> bool:
     that its host holds unfit to lead.
     """
     return (
-        state.standing is Standing.MEMBER
+        state.may_promise
         and not state.unfit
         and is_voter(state.configuration, state.node)
     )

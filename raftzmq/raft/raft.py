@@ -356,7 +356,7 @@ def _answer_old_term(state: RaftState, message: Message) -> None:
                     receiver=message.sender,
                     term=state.term,
                     round=0,
-                    binding=state.standing is Standing.MEMBER,
+                    binding=state.may_promise,
                 ),
             )
         case VoteRequest():

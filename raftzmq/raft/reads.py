@@ -14,7 +14,7 @@ from raftzmq.raft import commit
 from raftzmq.raft.messages import HeartbeatResponse, ReadIndexRequest, ReadIndexResponse
 from raftzmq.raft.quorum import VoteResult, vote_result
 from raftzmq.raft.state import RaftState, ReadRound, send
-from raftzmq.raft.types import NodeId, ReadState, Role, Standing
+from raftzmq.raft.types import NodeId, ReadState, Role
 
 
 def ask(state: RaftState, context: int) -> None:
@@ -22,7 +22,7 @@ def ask(state: RaftState, context: int) -> None:
     if state.role is Role.LEADER:
         _arrive(state, state.node, context)
         return
-    if state.leader is None or state.standing is not Standing.MEMBER:
+    if state.leader is None or not state.may_promise:
         # By asking, this node would confirm the leader; without standing it cannot.
         state.read_states.append(ReadState(context, None))
         return

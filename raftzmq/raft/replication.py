@@ -27,7 +27,6 @@ from raftzmq.raft.types import (
     NodeId,
     ProgressChanged,
     Role,
-    Standing,
 )
 
 # --- the leader's own log ---------------------------------------------------------------------
@@ -344,7 +343,7 @@ def handle_heartbeat(state: RaftState, message: HeartbeatRequest) -> None:
     if state.role is Role.LEADER:
         return
     roles.hear_leader(state, message.sender)
-    if state.standing is Standing.MEMBER:
+    if state.may_promise:
         commit.commit_to(state, message.commit_index)
     else:
         # The leader may speak to what this node held before it lost its disk: beyond what was
@@ -357,7 +356,7 @@ def handle_heartbeat(state: RaftState, message: HeartbeatRequest) -> None:
             receiver=message.sender,
             term=state.term,
             round=message.round,
-            binding=state.standing is Standing.MEMBER,
+            binding=state.may_promise,
         ),
     )
 
@@ -375,7 +374,7 @@ def acknowledge(state: RaftState, leader: NodeId, match_index: int) -> None:
             rejected_index=0,
             hint_index=0,
             hint_term=0,
-            binding=state.standing is Standing.MEMBER,
+            binding=state.may_promise,
         ),
     )
 
@@ -393,7 +392,7 @@ def refuse_append(state: RaftState, leader: NodeId) -> None:
             rejected_index=0,
             hint_index=0,
             hint_term=0,
-            binding=state.standing is Standing.MEMBER,
+            binding=state.may_promise,
         ),
     )
 
@@ -420,7 +419,7 @@ def _reject(state: RaftState, message: AppendRequest) -> None:
             rejected_index=message.prev_index,
             hint_index=hint_index,
             hint_term=log.term_at(hint_index) or 0,
-            binding=state.standing is Standing.MEMBER,
+            binding=state.may_promise,
         ),
     )
 

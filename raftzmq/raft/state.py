@@ -151,6 +151,11 @@ class RaftState:
     trace: list[Fact] = field(default_factory=list)
 
     @property
+    def may_promise(self) -> bool:
+        """Whether what this node says binds it; see ``standing.py``."""
+        return self.standing is Standing.MEMBER
+
+    @property
     def node(self) -> NodeId:
         """Name of this node."""
         return self.config.node

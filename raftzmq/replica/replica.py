@@ -19,20 +19,10 @@ from raftzmq.replica.persist import Round, carry_out
 from raftzmq.replica.transfer import Source, Transfers
 from raftzmq.storage.contract import LogStore
 from raftzmq.wire.codec import DecodeError
-from raftzmq.wire.equality import (
-    ChecksumReport,
-    ChecksumRequest,
-    ChecksumVerdict,
-    RebuildRequest,
-)
-from raftzmq.wire.greeting import Challenge, Hello, Welcome
+from raftzmq.wire.equality import EqualityMessage
+from raftzmq.wire.greeting import GreetingMessage
 from raftzmq.wire.peer import Envelope, PeerMessage, decode_peer, encode_peer
-from raftzmq.wire.transfer import (
-    SnapshotChunk,
-    SnapshotDone,
-    SnapshotOffer,
-    SnapshotPull,
-)
+from raftzmq.wire.transfer import TransferMessage
 from raftzmq.wire.version import VersionMismatch
 
 
@@ -107,15 +97,13 @@ class Replica:
             return self._drop("unknown sender")
         if envelope.sender == self.raft.node:
             return self._drop("own name as sender")
-        if isinstance(message, Hello | Challenge | Welcome):
+        if isinstance(message, GreetingMessage):
             self._greeted(message, envelope)
         elif (objection := self._admission.objection(envelope)) is not None:
             self._drop(objection)
-        elif isinstance(message, SnapshotOffer | SnapshotPull | SnapshotChunk | SnapshotDone):
+        elif isinstance(message, TransferMessage):
             self._send_all(self.transfers.receive(message, self.raft))
-        elif isinstance(
-            message, ChecksumReport | ChecksumVerdict | RebuildRequest | ChecksumRequest
-        ):
+        elif isinstance(message, EqualityMessage):
             self._send_all(self.equality.receive(message))
         elif self.holds_back and needs_room(message, self.raft.last_position.index):
             self.lacks_entries = True
@@ -234,7 +222,7 @@ class Replica:
         """Close the log."""
         self._store.close()
 
-    def _greeted(self, message: Hello | Challenge | Welcome, envelope: Envelope) -> None:
+    def _greeted(self, message: GreetingMessage, envelope: Envelope) -> None:
         try:
             answer = self._admission.receive(message, envelope)
         except NoRoom:

@@ -224,6 +224,15 @@ class Cluster:
 
         return wait_for(same, "all nodes at the same index")
 
+    def wait_for_member(self, name: str) -> None:
+        """Wait until nothing keeps ``name`` from voting and acknowledging."""
+
+        def is_member() -> bool:
+            status = self.status(name)
+            return status is not None and "standing" not in status["conditions"]
+
+        wait_for(is_member, f"{name} being a member")
+
     def digests(self) -> set[tuple[int, str]]:
         """(index, content hash) of each node."""
         return {tuple(ask(self.clients[name], 4)[2]) for name in self.names}

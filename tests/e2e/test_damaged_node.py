@@ -13,7 +13,7 @@ import pytest
 
 from raftzmq.statemachine.machine import Machine
 from raftzmq.storage.sqlite_log import SqliteLogStore
-from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.cluster import Cluster
 from tests.e2e.test_cluster import insert, started
 
 pytestmark = pytest.mark.e2e
@@ -177,11 +177,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
-def _is_member(cluster: Cluster, name: str) -> bool:
-    status = cluster.status(name)
-    return status is not None and "standing" not in status["conditions"]
-
-
 @pytest.mark.parametrize("name", REPAIRED)
 def test_damage_that_is_repaired_at_start(restored: Cluster, name: str) -> None:
     REPAIRED[name](restored.folder / "n2")
@@ -189,7 +184,7 @@ def test_damage_that_is_repaired_at_start(restored: Cluster, name: str) -> None:
         restored.start("n2", "n1", "n3")
         restored.wait_for_leader()
         # Who could not tell whether it was set back recovers first, with an entry of its own.
-        wait_for(lambda: _is_member(restored, "n2"), "n2 being a member")
+        restored.wait_for_member("n2")
         restored.wait_caught_up()
         assert len(restored.digests()) == 1
     finally:
@@ -223,7 +218,7 @@ def test_a_damaged_node_is_rebuilt_by_one_command(make_cluster: MakeCluster) -> 
     assert (moved / "raft.db").exists()
     insert(cluster, 21, 30)
     cluster.start("n2")
-    wait_for(lambda: _is_member(cluster, "n2"), "n2 being a member")
+    cluster.wait_for_member("n2")
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1
     assert cluster.read("SELECT count(*) FROM t", at="n2") == [(30,)]

@@ -40,14 +40,6 @@ def is_recovering(cluster: Cluster, name: str) -> bool:
     return status is not None and status["conditions"].get("standing", "").startswith("its data")
 
 
-def wait_for_member(cluster: Cluster, name: str) -> None:
-    def is_member() -> bool:
-        status = cluster.status(name)
-        return status is not None and "standing" not in status["conditions"]
-
-    wait_for(is_member, f"{name} being a member again")
-
-
 def log_of(cluster: Cluster, name: str) -> str:
     return (cluster.folder / f"{name}.log").read_text()
 
@@ -61,7 +53,7 @@ def test_a_wiped_node_earns_its_place_again(make_cluster: MakeCluster, who: str)
     wipe(cluster, wiped)
     cluster.start(wiped)
     insert(cluster, 4, 5)
-    wait_for_member(cluster, wiped)
+    cluster.wait_for_member(wiped)
     assert "standing recovering: " in log_of(cluster, wiped)
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1
@@ -93,7 +85,7 @@ def test_a_wiped_node_elects_nobody_who_lacks_what_it_acknowledged(
         time.sleep(0.05)
     cluster.start(leader)
     cluster.wait_for_leader()
-    wait_for_member(cluster, witness)
+    cluster.wait_for_member(witness)
     assert rows(cluster) == [1, 2, 3]
     cluster.wait_caught_up()
     assert len(cluster.digests()) == 1
@@ -107,14 +99,14 @@ def test_a_node_that_was_set_back_earns_its_place_again(make_cluster: MakeCluste
     assert cluster.terminate(set_back) == 0
     shutil.copytree(cluster.folder / set_back, cluster.folder / "copy")
     cluster.start(set_back)
-    wait_for_member(cluster, set_back)
+    cluster.wait_for_member(set_back)
     insert(cluster, 2, 3)
     cluster.kill(set_back)
     wipe(cluster, set_back)
     (cluster.folder / "copy").rename(cluster.folder / set_back)
     cluster.start(set_back)
     wait_for(lambda: "knows a later life" in log_of(cluster, set_back), "the older copy found")
-    wait_for_member(cluster, set_back)
+    cluster.wait_for_member(set_back)
     cluster.wait_caught_up()
     assert rows(cluster, at=set_back) == [1, 2, 3]
     assert len(cluster.digests()) == 1
@@ -128,7 +120,7 @@ def test_peers_remember_over_a_restart_of_their_own(make_cluster: MakeCluster) -
     wipe(cluster, wiped)
     cluster.start(*cluster.names)
     cluster.wait_for_leader()
-    wait_for_member(cluster, wiped)
+    cluster.wait_for_member(wiped)
     assert "standing recovering: " in log_of(cluster, wiped)
     assert rows(cluster) == [1, 2]
     cluster.wait_caught_up()
@@ -147,7 +139,7 @@ def test_a_crash_while_recovering_does_not_end_it(make_cluster: MakeCluster) -> 
     cluster.start(wiped)
     wait_for(lambda: is_recovering(cluster, wiped), "it to know that still")
     cluster.start(third)
-    wait_for_member(cluster, wiped)
+    cluster.wait_for_member(wiped)
     assert rows(cluster) == [1]
 
 
@@ -159,7 +151,7 @@ def test_a_first_start_with_one_node_missing(make_cluster: MakeCluster) -> None:
     assert cluster.write("CREATE TABLE t (id INTEGER PRIMARY KEY)")[0] == 0
     insert(cluster, 1)
     cluster.start("n3")
-    wait_for_member(cluster, "n3")
+    cluster.wait_for_member("n3")
     assert "the cluster exists and this data folder is empty" in log_of(cluster, "n3")
     cluster.wait_caught_up()
     assert rows(cluster, at="n3") == [1]
