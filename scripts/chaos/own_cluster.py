@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutting import Cutter
-from kill_all import ChaosError, free_ports, wait_until_gone
+from processes import ChaosError, free_ports, wait_until_gone
 
 from raftzmq.config import ClusterConfig, NodeConfig, ProxyConfig, load, to_toml
 from raftzmq.observe.ask import Asker
