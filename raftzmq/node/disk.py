@@ -1,7 +1,7 @@
 """Watches the room on the disk of the data folder, and lets the node do what is still right.
 
-Called by the raft thread, once per tick. It looks at the disk every second, and at once when a
-write found no room; a look is two system calls.
+Called by the raft thread, once per tick. It looks at the disk every ``DISK_LOOK_MS``, and at
+once when a write found no room; a look is two system calls.
 """
 
 from __future__ import annotations

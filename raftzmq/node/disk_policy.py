@@ -9,7 +9,7 @@
 LOW: leads only if nobody else can; as such a leader it takes no writes. CRITICAL: takes no entries
 as a follower either. Reads go on in both. What the reserve must cover stands at
 ``limits.DISK_RESERVE_BYTES``; the distances between going down and up keep a node whose room
-hovers around a threshold from changing its mind every second.
+hovers around a threshold from changing its mind at every look.
 """
 
 from __future__ import annotations

@@ -19,6 +19,9 @@ from tests.small_disk import Ballast, small_disk
 pytestmark = pytest.mark.e2e
 MIB = 1 << 20
 LIMITS = f"log_bytes_max = {4 * MIB}\nlog_keep_bytes = {MIB}\ndisk_reserve_bytes = {16 * MIB}"
+NEARLY_FULL = 13 * MIB
+"""Low by the reserve above, and so far from critical (4 MiB) that what is written between two looks
+does not lead there."""
 Disks = dict[str, Ballast]
 
 
@@ -53,7 +56,7 @@ def test_a_leader_whose_disk_fills_up_hands_over(
     full = cluster.wait_for_leader()
     with Load(cluster) as load:
         load.wait_for_writes(100)
-        disks[full].fill(leave_bytes=8 * MIB)
+        disks[full].fill(leave_bytes=NEARLY_FULL)
         others = [name for name in cluster.names if name != full]
         assert wait_for(lambda: cluster.leader(*others), "another leader") != full
         assert "disk: room is low" in (cluster.folder / f"{full}.log").read_text()
@@ -114,7 +117,7 @@ def test_when_all_disks_are_nearly_full_writes_are_refused_and_reads_go_on(
     with Load(cluster) as load:
         load.wait_for_writes(100)
         for name in cluster.names:
-            disks[name].fill(leave_bytes=8 * MIB)
+            disks[name].fill(leave_bytes=NEARLY_FULL)
         wait_for(lambda: load.write_errors, "a refused write")
         refused = len(load.write_errors)
         wait_for(lambda: len(load.write_errors) > refused + 20, "more refused writes")
@@ -156,7 +159,7 @@ def test_a_leader_that_dies_while_all_are_full_is_replaced(
     """Nobody wants to lead, and somebody must, or reads end."""
     cluster, disks = on_small_disks
     for name in cluster.names:
-        disks[name].fill(leave_bytes=8 * MIB)
+        disks[name].fill(leave_bytes=NEARLY_FULL)
     for name in cluster.names:
         wait_for(partial(condition, cluster, name), f"the condition of {name}")
     dead = cluster.wait_for_leader()
