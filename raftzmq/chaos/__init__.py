@@ -1,0 +1,1 @@
+"""Faults on real processes: a cluster, a workload, a seed, and a verdict."""
