@@ -52,7 +52,8 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The applier cannot go on; the process must stop."""
+    """state.db is of no use. StorageDamaged: until a snapshot took its place, and until then
+    the applier passes entries over. Any other error: the process must stop."""
 
     error: BaseException
 
@@ -115,6 +116,7 @@ class Applier:
         self._stopping = threading.Event()
         self._room_again = threading.Event()
         self._is_stuck = False
+        self._is_damaged = False
         self._thread = threading.Thread(target=self._run, name="applier")
 
     def start(self) -> None:
@@ -195,6 +197,14 @@ class Applier:
         return group, None
 
     def _apply(self, entries: Sequence[Entry]) -> None:
+        if self._is_damaged:
+            return
+        try:
+            self._apply_fresh(entries)
+        except StorageDamaged as error:
+            self._damaged(error)
+
+    def _apply_fresh(self, entries: Sequence[Entry]) -> None:
         done = self._machine.applied[0]
         fresh = [entry for entry in entries if entry.index > done]
         if self._awaits_next:
@@ -236,11 +246,19 @@ class Applier:
             self._post(Stuck(None))
         return results
 
+    def _damaged(self, error: StorageDamaged) -> None:
+        self._is_damaged = True
+        self._post(Failed(error))
+
     def _checkpoint(self) -> None:
+        if self._is_damaged:
+            return
         try:
             self._post(Checkpointed(self._machine.checkpoint()))
         except NoRoom:
             return  # the log is not compacted, and the next checkpoint makes up for this one
+        except StorageDamaged as error:
+            self._damaged(error)
 
     def _install(self, job: InstallJob) -> None:
         applied = self._machine.applied[0]
@@ -256,7 +274,9 @@ class Applier:
             self._machine.close()
             job.swap()
             self._machine = self._open_machine(self._path)
-        self._awaits_next = applied > job.snapshot.index
+        # What was committed and not applied meanwhile comes again, see Replica.installed.
+        self._awaits_next = self._is_damaged or applied > job.snapshot.index
+        self._is_damaged = False
         self._report(job, None, swapped=True)
 
     def _report(self, job: InstallJob, why: str | None, *, swapped: bool) -> None:

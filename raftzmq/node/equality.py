@@ -78,6 +78,11 @@ def _sentence(mark: QuarantineMark) -> str:
             f"state.db was rebuilt from a snapshot at log index {mark.rebuilt_index}; it serves "
             "again when the next comparison finds it equal to the others, by itself"
         )
+    if mark.damage:
+        return (
+            f"{mark.damage}. This node serves no reads, does not lead, and is rebuilt from a "
+            "snapshot of the leader by itself"
+        )
     where = f" at log index {mark.index} ({mark.own[:8]}, not {mark.right[:8]})"
     return (
         f"its content differs from the majority's{where if mark.own else ''}; it serves no reads, "

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import zmq
 
 from raftzmq.config import ClusterConfig
-from raftzmq.errors import MalformedRequest, UnsupportedVersion
+from raftzmq.errors import MalformedRequest, StorageDamaged, UnsupportedVersion
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report, Stuck
 from raftzmq.node.conditions import Conditions, standing_condition
 from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
@@ -369,7 +369,17 @@ class Node:
             elif isinstance(item, Hashed):
                 self._replica.hashed(item.position, item.digest)
             elif isinstance(item, Failed | TakeFailed | HashFailed):
-                raise item.error
+                self._failed(item.error)
+
+    def _failed(self, error: BaseException) -> None:
+        """state.db cannot be read or written; what a copy from another node repairs, is.
+
+        Raises:
+            BaseException: ``error``, when only a person can help.
+        """
+        if not isinstance(error, StorageDamaged) or len(self._config.nodes) == 1:
+            raise error
+        self._replica.damaged(str(error))
 
     def _maybe_checkpoint(self) -> None:
         written = self._replica.log_size.total_bytes

@@ -19,7 +19,14 @@ import msgpack
 import zmq
 
 from raftzmq.config import LimitsConfig
-from raftzmq.errors import Deferred, RequestError, StatementTimeout, TooLarge
+from raftzmq.errors import (
+    Deferred,
+    RequestError,
+    StatementTimeout,
+    StorageDamaged,
+    TooLarge,
+    Unavailable,
+)
 from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
@@ -217,7 +224,7 @@ class Workers:
         context: of the node; its termination ends them.
         gate: lends them state.db.
         bounds: how long reads may take and how much they may return.
-        failed: told when one cannot go on; the process must stop then.
+        failed: told when state.db is damaged, and when one cannot go on.
     """
 
     def __init__(
@@ -267,12 +274,17 @@ class Workers:
         try:
             while True:
                 kind, number, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
-                if kind == RUN_FAST:
-                    socket.send(self._run_fast(lent, left_ms, payloads))
-                elif kind == RUN_SLOW:
-                    socket.send(self._run_slow(lent, switch, number, left_ms, payloads[0]))
-                else:
-                    socket.send(self._run_digest())
+                try:
+                    if kind == RUN_FAST:
+                        answer = self._run_fast(lent, left_ms, payloads)
+                    elif kind == RUN_SLOW:
+                        answer = self._run_slow(lent, switch, number, left_ms, payloads[0])
+                    else:
+                        answer = self._run_digest()
+                except StorageDamaged as error:
+                    self._failed(error)
+                    answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
+                socket.send(answer)
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
@@ -354,6 +366,10 @@ def _be_nice(nice: int) -> None:
 def _packed(index: int, replies: list[tuple[int, bytes]]) -> bytes:
     packed: bytes = msgpack.packb([index, replies])
     return packed
+
+
+def _damaged() -> Unavailable:
+    return Unavailable("the database file of this node is damaged; another node answers")
 
 
 def _refusal(error: RequestError) -> tuple[int, bytes]:

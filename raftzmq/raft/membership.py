@@ -26,11 +26,7 @@ def may_campaign(state: RaftState) -> bool:
     Nor does a node whose standing lets it promise nothing (it could not even vote for itself), or
     that its host holds unfit to lead.
     """
-    return (
-        state.may_promise
-        and not state.unfit
-        and is_voter(state.configuration, state.node)
-    )
+    return state.may_promise and not state.unfit and is_voter(state.configuration, state.node)
 
 
 def is_alone(state: RaftState) -> bool:

@@ -1,4 +1,4 @@
-"""A replica whose content differs from the majority's: out of service, rebuilt, compared again.
+"""A replica whose content is wrong or cannot be read: out of service, rebuilt, compared again.
 
 ::
 
@@ -85,6 +85,20 @@ class Rebuild:
             return  # the rebuild is under way, or what was compared there was replaced since
         self._good = tuple(sorted(good))
         self._quarantine(QuarantineMark(index=position.index, own=own.hex(), right=right.hex()))
+
+    def damaged(self, applied_index: int, why: str, others: Iterable[NodeId]) -> None:
+        """SQLite finds the content malformed.
+
+        Args:
+            applied_index: an older snapshot will not do.
+            why: for people.
+            others: to whom a leader may hand over; whether they are right, nobody has asked.
+        """
+        mark = self.mark
+        if mark is not None and not mark.rebuilt_index:
+            return  # the rebuild is under way
+        self._good = tuple(sorted(others))
+        self._quarantine(QuarantineMark(index=applied_index, damage=why))
 
     def installed(self, index: int) -> None:
         """A snapshot taken at ``index`` took the place of state.db, durably."""

@@ -170,16 +170,20 @@ class Replica:
             swapped: the snapshot took the place of state.db, which may have been ahead of it.
         """
         if why is None:
-            went_back = swapped and self.applied_index > snapshot.index
             self.applied_index = (
                 snapshot.index if swapped else max(self.applied_index, snapshot.index)
             )
             self.raft.install_snapshot(snapshot, sender, term)
-            if went_back:
-                self.raft.reapply(snapshot.index)
             if swapped:
+                # The state may have gone back, or have been passed over while it was damaged.
+                self.raft.reapply(snapshot.index)
                 self.equality.installed(snapshot.index)
         self._send_all(self.transfers.installed(self.raft, sender, ok=why is None))
+
+    def damaged(self, why: str) -> None:
+        """The host cannot read state.db: it is not served, and rebuilt by a snapshot."""
+        others = self.raft.configuration.voters - {self.raft.node}
+        self.equality.rebuild.damaged(self.applied_index, why, others)
 
     def hashed(self, position: LogPosition, digest: bytes) -> None:
         """The host passed a CHECKSUM entry, see ``Equality.hashed``."""

@@ -7,9 +7,10 @@ Invariants:
     * Effects and replies depend on content and entry alone: not on how entries are grouped in
       transactions, on statement caches, on this machine's clock or configuration, or on a crash
       in between.
-    * A failure that belongs to this machine (disk, memory) never becomes a reply: it raises
-      StorageFailed, the transaction is rolled back, and the machine is dead. Without room on the
-      disk it raises NoRoom, the transaction is rolled back, and the same entries may come again.
+    * A failure that belongs to this machine (disk, memory) never becomes a reply: the transaction
+      is rolled back, and StorageFailed raised, or StorageDamaged when SQLite finds the file
+      malformed; the machine is dead. Without room on the disk it raises NoRoom, the transaction
+      is rolled back, and the same entries may come again.
 
 A group of entries normally is one transaction. It is repeated when a request destroyed it (its
 reply is then known and the request is left out), and split when an entry needs foreign keys
@@ -25,7 +26,7 @@ from typing import TypeAlias
 
 import apsw
 
-from raftzmq.errors import NoRoom, RaftzmqError, StorageFailed
+from raftzmq.errors import NoRoom, RaftzmqError, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken, check
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
@@ -138,6 +139,7 @@ class Machine:
             ApplyInterrupted: see ``interrupt``. Transactions completed before it stay.
             InvariantBroken: a gap in the indexes, or bytes that are no command.
             NoRoom: no room even for the first entry; nothing was applied, call again.
+            StorageDamaged: the file is malformed; the machine is of no use any more.
             StorageFailed: the disk failed; every later call raises it again.
         """
         self._require_alive()
@@ -159,7 +161,7 @@ class Machine:
                 self._bound_wal()
         except NoRoom:
             raise
-        except StorageFailed as error:
+        except (StorageDamaged, StorageFailed) as error:
             self._dead = str(error)
             raise
         finally:
@@ -185,6 +187,7 @@ class Machine:
 
         Raises:
             NoRoom: no room for the commit of step 1; call again.
+            StorageDamaged: the file is malformed; the machine is of no use any more.
             StorageFailed: the disk failed; every later call raises it again.
         """
         self._require_alive()
@@ -199,7 +202,7 @@ class Machine:
         except NoRoom:
             self._roll_back()
             raise
-        except (apsw.Error, StorageFailed) as error:
+        except (apsw.Error, StorageDamaged, StorageFailed) as error:
             raise self._died(error) from error
         return self._applied[0]
 
@@ -231,10 +234,11 @@ class Machine:
             self._wal_pages_tried = 0
         return apsw.SQLITE_OK
 
-    def _died(self, error: Exception) -> StorageFailed:
-        failed = error if isinstance(error, StorageFailed) else storage_failed(error)
-        self._dead = str(failed)
-        return failed
+    def _died(self, error: Exception) -> StorageDamaged | StorageFailed:
+        if not isinstance(error, StorageDamaged | StorageFailed):
+            error = storage_failed(error)
+        self._dead = str(error)
+        return error
 
     def interrupt(self) -> None:
         """Make ``apply`` give up soon, now and from now on; callable from any thread."""

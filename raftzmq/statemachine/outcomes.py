@@ -12,15 +12,17 @@ from typing import Final
 import apsw
 
 from raftzmq.errors import (
+    REBUILD,
     ConstraintFailed,
     Forbidden,
     MalformedRequest,
     RequestError,
     SqlError,
+    StorageDamaged,
     StorageFailed,
     TooLarge,
 )
-from raftzmq.sqlite_errors import storage_error
+from raftzmq.sqlite_errors import storage_error, words
 
 _SQL_ERRORS: Final = (
     apsw.SQLError,
@@ -45,7 +47,7 @@ def as_request_error(error: Exception, refused: str) -> RequestError:
         refused: why the authorizer refused the statement; empty when it did not.
 
     Raises:
-        StorageFailed: the failure is this machine's, not the statement's.
+        StorageDamaged, StorageFailed: the failure is this machine's, not the statement's.
     """
     if isinstance(error, RequestError):
         return error
@@ -73,6 +75,17 @@ def as_request_error(error: Exception, refused: str) -> RequestError:
     return MalformedRequest(text)
 
 
-def storage_failed(error: Exception) -> StorageFailed:
-    """NoRoom, after which the same may be tried again; or what stops the node."""
+def storage_failed(error: Exception) -> StorageFailed | StorageDamaged:
+    """What a failure of this machine is.
+
+    Returns:
+        NoRoom, after which the same may be tried again; StorageDamaged when SQLite finds the
+        file malformed, which a copy from another node repairs; else StorageFailed, which stops
+        the node.
+    """
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return StorageDamaged(
+            f"state.db: {words(error)}; when the kernel log (dmesg) says that the disk is bad:"
+            f" replace it, then {REBUILD}"
+        )
     return storage_error("state.db", error)

@@ -1,4 +1,4 @@
-"""The mark of a node whose content was found to differ from the majority's.
+"""The mark of a node whose content was found to differ from the majority's, or to be damaged.
 
 It is a file of the data folder, so that no restart serves what was found wrong. It is written
 before anything else is done about it and removed only when a rebuilt state.db was compared
@@ -23,16 +23,19 @@ class QuarantineMark:
     """Why a node is quarantined, and how far it is with its rebuild.
 
     Attributes:
-        index: log index at which its content differed; 0 when the file cannot be read.
+        index: log index at which its content differed, or that it had applied when it was found
+            damaged; 0 when the file cannot be read.
         own: digest of its content there, hexadecimal.
         right: digest of the majority's.
         rebuilt_index: index of the snapshot that took the place of state.db since; 0 for none.
+        damage: what SQLite found wrong with the file; empty when it was compared.
     """
 
     index: int
     own: str = ""
     right: str = ""
     rebuilt_index: int = 0
+    damage: str = ""
 
 
 def read_mark(folder: Path) -> QuarantineMark | None:

@@ -100,7 +100,6 @@ def pick(cluster: Cluster, role: str) -> str:
         ("follower", "sync", "/state.db", "state.db: fsync failed"),
         ("leader", "write", "/raft.db-wal", "save failed: a write failed"),
         ("follower", "write", "/state.db-wal", "state.db: a write failed"),
-        ("follower", "read", "/state.db-wal", "state.db: the file is damaged, or a read failed"),
     ],
 )
 def test_a_node_whose_disk_fails_stops_and_nobody_notices(
@@ -133,6 +132,26 @@ def test_a_node_whose_disk_fails_stops_and_nobody_notices(
         faults.disarm(victim)
         cluster.start(victim)
         load.wait_for_writes(50)
+    assert load.write_errors == []
+    assert load.read_errors == []
+    load.check()
+
+
+def test_a_node_that_cannot_read_its_state_gets_another(make_cluster: MakeCluster) -> None:
+    """A damaged file is what SQLite makes of EIO from a read."""
+    cluster = make_cluster(limits=LIMITS)
+    faults = Faults(cluster)
+    cluster.start()
+    victim = pick(cluster, "follower")
+    log = cluster.folder / f"{victim}.log"
+    with Load(cluster, value_bytes=6000) as load:
+        load.wait_for_writes(50)
+        faults.arm(victim, "read", "/state.db-wal")
+        wait_for(lambda: "state.db: the file is damaged, or a read failed" in log.read_text(), "it")
+        assert faults.fired(victim)
+        wait_for(lambda: "quarantine ended" in log.read_text(), "the rebuild", 60)
+        load.wait_for_writes(50)
+    assert cluster.processes[victim].poll() is None
     assert load.write_errors == []
     assert load.read_errors == []
     load.check()

@@ -6,6 +6,7 @@ With real processes. The row is changed in the file of a running node, by anothe
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,8 @@ MakeCluster = Callable[..., Cluster]
 STALE = 2
 UNAVAILABLE = 14
 ROWS = 30
+PAGE = 4096
+FILLER = b"  filler to fill"
 
 
 def started(make_cluster: MakeCluster, **options: object) -> tuple[Cluster, str]:
@@ -358,3 +361,56 @@ def test_a_tampered_file_of_raftzmqs_own_tables_is_found_too(make_cluster: MakeC
     code, findings = verify(cluster)
     assert (code, findings[victim]) == (1, "differs")
     wait_for(lambda: all_equal(cluster), "equal replicas")
+
+
+def garble(cluster: Cluster, name: str) -> None:
+    """Overwrite each page with filler, where it stands now: in the database or its log."""
+    garbled = 0
+    for file, header, frame in (("state.db", 0, 0), ("state.db-wal", 32, 24)):
+        with (cluster.folder / name / file).open("r+b") as pages:
+            content = pages.read()
+            for at in range(header, len(content), frame + PAGE):
+                if FILLER in content[at + frame : at + frame + PAGE]:
+                    pages.seek(at + frame)
+                    pages.write(os.urandom(PAGE))
+                    garbled += 1
+    assert garbled
+
+
+@pytest.mark.parametrize(
+    ("victim_role", "found_by"), [("follower", "write"), ("leader", "write"), ("follower", "read")]
+)
+def test_a_database_damaged_under_a_running_node_is_rebuilt_while_the_others_serve(
+    make_cluster: MakeCluster, victim_role: str, found_by: str
+) -> None:
+    cluster, _ = started(make_cluster)
+    fill = (
+        "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 400)"
+        f" INSERT INTO t (v) SELECT '{FILLER.decode() * 90}' FROM n"
+    )
+    code, _, body = cluster.write(fill)
+    assert code == 0, body
+    cluster.wait_caught_up()
+    # What SQLite has in memory it does not look up in the file.
+    cluster.kill(*cluster.names)
+    cluster.start(*cluster.names)
+    leader = cluster.wait_for_leader()
+    cluster.wait_caught_up()
+    victim = leader if victim_role == "leader" else follower(cluster, leader)
+    with Writing(cluster) as writing:
+        garble(cluster, victim)
+        if found_by == "write":
+            code, _, body = cluster.write("UPDATE t SET v = v || '!' WHERE v LIKE '%fill%'")
+            assert code == 0, body
+        else:
+            query = statements("SELECT count(*) FROM t WHERE v LIKE '%fill%'")
+            code, _, body = ask(cluster.clients[victim], 2, query, level=STALE)
+            assert code == UNAVAILABLE, body
+        wait_for(lambda: "quarantined: state.db" in log_of(cluster, victim), "the finding")
+        wait_for(lambda: all_equal(cluster), "equal replicas")
+    assert writing.failures == []
+    assert writing.done > 10
+    assert cluster.processes[victim].poll() is None
+    assert "quarantine ended" in log_of(cluster, victim)
+    changed = 400 if found_by == "write" else 0
+    assert cluster.read("SELECT count(*) FROM t WHERE v LIKE '%fill!'") == [(changed,)]

@@ -81,6 +81,7 @@ class Node:
         self.boot = 0
         self.snapshots_taken = 0
         self.skips_hashes = False
+        self.damaged = False
         self.served_wrong = False
         self.up = False
 
@@ -165,6 +166,9 @@ class Node:
     def _apply(self, entry: Entry) -> None:
         if entry.index <= self.applied.index:
             return
+        if self.damaged:
+            self.replica.damaged("the file is malformed")
+            return
         assert entry.index == self.applied.index + 1, "no gap is applied"
         self.applied = LogPosition(entry.index, entry.term)
         self.replica.applied_index = entry.index
@@ -177,6 +181,7 @@ class Node:
     def _install(self, offer: SnapshotOffer, part: Part, rebuild: bool) -> None:
         swapped = rebuild or self.applied.index < offer.index
         if swapped:
+            self.damaged = False
             self.content = part.content.split(SEPARATOR) if part.content else []
             self.applied = LogPosition(offer.index, offer.snapshot_term)
         self.replica.installed(offer.snapshot(), offer.sender, offer.term, None, swapped=swapped)

@@ -611,15 +611,64 @@ def test_a_rebuild_does_not_wait_for_a_leader_that_died_in_it() -> None:
     assert victim.mark is None
 
 
+@pytest.mark.parametrize("leads", [False, True])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_state_that_cannot_be_read_is_rebuilt_with_what_was_passed_over(
+    leads: bool, restarts: bool
+) -> None:
+    world = written()
+    victim = world.leader() if leads else world.follower()
+    victim.damaged = True
+    applied = victim.applied.index
+    world.write(b"four")
+    assert victim.mark is not None
+    assert victim.mark.damage == "the file is malformed"
+    assert victim.mark.index == applied
+    assert not victim.serves
+    world.write(b"five")
+    if restarts:
+        victim.crash()
+        world.network.clear()
+        victim.start()
+    world.tick(LONG)
+    assert world.leader() is not victim or not leads
+    assert victim.mark is None
+    assert all_equal(world)
+    assert victim.content[-2:] == [b"four", b"five"]
+
+
+def test_a_state_damaged_again_after_its_rebuild_is_rebuilt_again() -> None:
+    world = written()
+    victim = world.follower()
+    victim.damaged = True
+    world.write(b"four")
+    while victim.mark is None or not victim.mark.rebuilt_index:
+        world.tick()
+    rebuilt_index = victim.mark.rebuilt_index
+    victim.damaged = True
+    world.write(b"five")
+    assert victim.mark.rebuilt_index == 0
+    assert victim.mark.index >= rebuilt_index
+    world.tick(LONG)
+    assert victim.mark is None
+    assert all_equal(world)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("seed", range(25))
-def test_whatever_the_network_does_the_victim_is_found_and_rebuilt(seed: int) -> None:
+def test_whatever_the_network_does_the_victim_is_found_and_rebuilt(
+    seed: int, damaged: bool
+) -> None:
     """Loss, delay, doubling and crashes while replicas are checked, written to and wrong."""
     rng = random.Random(seed)
     world = written(5 if seed % 2 else 3, interval_ticks=200, seed=seed)
     names = sorted(world.nodes)
     victims = rng.sample(names, 1 if len(names) == 3 else 2)
     for name in victims:
-        tamper(world.nodes[name])
+        if damaged:
+            world.nodes[name].damaged = True
+        else:
+            tamper(world.nodes[name])
     waiting: list[tuple[str, str, bytes]] = []
     down: dict[str, int] = {}
     led_before: set[str] = set()
