@@ -22,6 +22,7 @@ This module opens nothing but the file it is given, and checks no address by con
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _IPC = re.compile(r"ipc://.{1,100}")  # sun_path of a Unix socket holds 107 bytes
 _WILDCARDS: Final = frozenset({"0.0.0.0", "[::]"})
+_SHOWN_MAX: Final = 200
 _BUILT_IN: Final = "built-in defaults"
 
 
@@ -176,8 +178,11 @@ def parse(text: str, *, source: Path | None = None) -> ClusterConfig:
     where = str(source) if source is not None else _BUILT_IN
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid TOML: nested too deeply") from None
+    except ValueError as error:
+        # Not only TOMLDecodeError: a number of thousands of digits is a plain ValueError.
+        raise ConfigError(f"{where}: not valid TOML: {_bounded(str(error))}") from None
     return _Reading(where).cluster(document, source)
 
 
@@ -212,6 +217,20 @@ def _quoted(text: str) -> str:
     return f'"{inner}"'
 
 
+def _shown(value: object) -> str:
+    """A value as an error shows it: whole when short, and never a traceback of its own."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return "a value too large to be shown"  # an integer of more than 4,300 digits
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+
+
+def _bounded(text: str) -> str:
+    """A text without its middle where a name of thousands of characters would hide its end."""
+    return text if len(text) <= 1_000 else f"{text[:500]} … {text[-400:]}"
+
+
 class _Reading:
     """One pass over a document; holds the name of the file so that every error can say it."""
 
@@ -244,12 +263,21 @@ class _Reading:
         self._known_keys(where, table, {"peer", "client", "data"})
         data = table.get("data")
         if not isinstance(data, str) or not data or "\0" in data:
-            raise self._wrong(f"{where} data = {data!r}: must be the path of a folder, as a string")
+            raise self._wrong(
+                f"{where} data = {_shown(data)}: must be the path of a folder, as a string"
+            )
+        try:
+            folder = Path(data).expanduser().absolute()
+        except RuntimeError:
+            raise self._wrong(
+                f"{where} data = {_shown(data)}: there is no such user; write the path in full, "
+                f"or ./~NAME for a folder whose name begins with ~"
+            ) from None
         return NodeConfig(
             name=self._name("[nodes]", "name", name),
             peer=self._address(where, "peer", table.get("peer")),
             client=self._address(where, "client", table.get("client")),
-            data=Path(data).expanduser().absolute(),
+            data=folder,
         )
 
     def _proxy(self, name: str, value: object) -> ProxyConfig:
@@ -271,7 +299,8 @@ class _Reading:
             least, most = ranges[key]
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise self._wrong(
-                    f"[limits] {key} = {value!r}: must be a whole number from {least} to {most}"
+                    f"[limits] {key} = {_shown(value)}: must be a whole number from {least} to "
+                    f"{most}"
                 )
             values[key] = value
         limits = LimitsConfig(**values)
@@ -312,7 +341,8 @@ class _Reading:
             seen[same] = owner
         folders: list[tuple[Path, str]] = []
         for node in nodes.values():
-            folder = node.data.resolve()
+            # Not Path.resolve(), which raises where links lead in a circle.
+            folder = Path(os.path.realpath(node.data))
             for other, owner in folders:
                 if folder == other or other in folder.parents or folder in other.parents:
                     raise self._wrong(
@@ -323,7 +353,7 @@ class _Reading:
 
     def _table(self, where: str, value: object) -> dict[str, object]:
         if not isinstance(value, dict):
-            raise self._wrong(f"{where} = {value!r}: must be a table")
+            raise self._wrong(f"{where} = {_shown(value)}: must be a table")
         return value
 
     def _known_keys(self, where: str, table: Mapping[str, object], allowed: Iterable[str]) -> None:
@@ -337,7 +367,7 @@ class _Reading:
     def _name(self, where: str, key: str, value: object) -> str:
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise self._wrong(
-                f"{where} {key} = {value!r}: must be 1 to 32 characters of a-z, 0-9, _ and -"
+                f"{where} {key} = {_shown(value)}: must be 1 to 32 characters of a-z, 0-9, _ and -"
             )
         return value
 
@@ -348,15 +378,15 @@ class _Reading:
             found = _TCP.fullmatch(value)
             if found and found["host"] in _WILDCARDS:
                 raise self._wrong(
-                    f"{where} {key} = {value!r}: others connect to this address, so it must name "
-                    f"this machine; write its IP address or host name"
+                    f"{where} {key} = {_shown(value)}: others connect to this address, so it must "
+                    f"name this machine; write its IP address or host name"
                 )
             if found and 1 <= int(found["port"]) <= 65_535:
                 return value
         raise self._wrong(
-            f"{where} {key} = {value!r}: must be 'tcp://HOST:PORT' with a port from 1 to 65535, "
-            f"or 'ipc://PATH'"
+            f"{where} {key} = {_shown(value)}: must be 'tcp://HOST:PORT' with a port from 1 to "
+            f"65535, or 'ipc://PATH'"
         )
 
     def _wrong(self, what: str) -> ConfigError:
-        return ConfigError(f"{self._where}: {what}")
+        return ConfigError(f"{self._where}: {_bounded(what)}")

@@ -47,6 +47,12 @@ def test_relative_data_starts_at_the_current_directory(
     assert config.nodes["n1"].data == tmp_path / "here" / "n1"
 
 
+def test_links_in_a_circle_are_told_apart_like_other_folders(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    config = parse(HEAD + NODE.replace("/tmp/a", str(tmp_path / "circle" / "a")))
+    assert config.nodes["n1"].data == tmp_path / "circle" / "a"
+
+
 def node(name: str, first_port: int, data: str) -> str:
     return (
         f'[nodes.{name}]\npeer="tcp://127.0.0.1:{first_port}"\n'
@@ -83,6 +89,11 @@ def node(name: str, first_port: int, data: str) -> str:
         (HEAD + NODE + "[limits]\ntick_msec = 5\n", "[limits] tick_msec: unknown key"),
         (HEAD + NODE + "[limits]\nelection_ticks = 11\n", "at least 3 times heartbeat_ticks"),
         (HEAD + NODE + "[limits]\nlog_bytes_max = 100000\n", "[limits] log_keep_bytes"),
+        (HEAD + NODE.replace("/tmp/a", "~no-such-user/a"), "there is no such user"),
+        ("a = " + "[" * 3_000, "not valid TOML: nested too deeply"),
+        ("a = " + "9" * 5_000, "not valid TOML: Exceeds the limit"),
+        (HEAD + NODE + f"[limits]\ntick_ms = 0x{'f' * 6_000}\n", "a value too large to be shown"),
+        (HEAD + NODE + "x" * 5_000 + " = 1\n", "remove it or correct its spelling"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, told: str) -> None:
@@ -90,6 +101,7 @@ def test_what_is_wrong_is_named(text: str, told: str) -> None:
         parse(text, source=Path("some/nodes.toml"))
     assert str(caught.value).startswith("some/nodes.toml: ")
     assert told in str(caught.value)
+    assert len(str(caught.value)) < 2_000
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

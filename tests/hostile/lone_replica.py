@@ -21,7 +21,7 @@ BOOTS = {"n1": 5 << 32 | 11, "n2": 3 << 32 | 22, "n3": 9 << 32 | 33}
 class Node:
     """Replica n1 of three; its messages are kept in ``sent``, with the name of the receiver."""
 
-    def __init__(self) -> None:
+    def __init__(self, snapshots: SnapshotHost | None = None) -> None:
         self.sent: list[tuple[str, bytes]] = []
         store = MemoryLogStore()
         stored = store.load()
@@ -39,7 +39,7 @@ class Node:
             store=store,
             cluster="orders",
             send=lambda peer, data: self.sent.append((peer, data)),
-            transfers=Transfers(cast(SnapshotHost, None)),
+            transfers=Transfers(snapshots or cast(SnapshotHost, None)),
             applied_index=0,
             admission=Admission(
                 raft=raft,

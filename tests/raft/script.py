@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from raftzmq.raft.describe import describe_entry
 from raftzmq.raft.types import Configuration, NodeId, Role, Standing
-from tests.raft.cluster import Cluster, Node, Posted, describe_parcel, with_log
+from tests.raft.cluster import (
+    Cluster,
+    Node,
+    Posted,
+    describe_parcel,
+    voters,
+    with_configuration,
+    with_log,
+)
 from tests.raft.safety import Safety
 
 
@@ -48,12 +56,12 @@ class Script:
 
     def do_nodes(self, words: list[str]) -> None:
         options = dict(word.split("=") for word in words if "=" in word)
-        voters = frozenset(word for word in words if "=" not in word)
+        names = frozenset(word for word in words if "=" not in word)
         outgoing = frozenset(filter(None, options.pop("outgoing", "").split(",")))
         learners = frozenset(filter(None, options.pop("learners", "").split(",")))
         settings = {"election_ticks": 10, "heartbeat_ticks": 2}
         settings |= {key: int(value) for key, value in options.items()}
-        configuration = Configuration(voters=voters, outgoing=outgoing, learners=learners)
+        configuration = Configuration(voters=names, outgoing=outgoing, learners=learners)
         self.cluster = Cluster(configuration, rng=None, watch=self._watch, **settings)
         self.cluster.say = self._say
         self.safety = Safety(self.cluster)
@@ -75,6 +83,18 @@ class Script:
     def do_crash(self, words: list[str]) -> None:
         for name in words:
             self.cluster.crash(name)
+
+    def do_restart(self, words: list[str]) -> None:
+        for name in words:
+            self.cluster.crash(name)
+            self.cluster.restart(name)
+
+    def do_believe(self, words: list[str]) -> None:
+        """One node that is down takes these for the voters, as after a change it has not seen."""
+        name, *rest = words
+        learners = tuple(word.removeprefix("learner:") for word in rest if ":" in word)
+        names = [word for word in rest if ":" not in word]
+        with_configuration(self.cluster.nodes[name], voters(*names, learners=learners))
 
     def do_wipe(self, words: list[str]) -> None:
         self.cluster.wipe(words[0], mark=words[1:] != ["unmarked"])
@@ -101,6 +121,13 @@ class Script:
         for _ in range(int(words[1])):
             for name in self._names(words[:1]):
                 self.cluster.tick(name)
+
+    def do_run(self, words: list[str]) -> None:
+        """Time passes: a tick of each node, then all messages arrive, and so on."""
+        for _ in range(int(words[0])):
+            for name in self._names(words[1:]):
+                self.cluster.tick(name)
+            self.cluster.stabilize()
 
     def do_campaign(self, words: list[str]) -> None:
         node = self.cluster.nodes[words[0]]

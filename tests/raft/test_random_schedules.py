@@ -71,7 +71,11 @@ class Schedule:
         self.loss = self.rng.choice((0.0, 0.02, 0.2))
 
     def run(self, events: int) -> None:
-        for _ in range(events):
+        for count in range(events):
+            lost = self.coverage.wipes + self.coverage.roll_backs
+            if count == events // 2 and self.amnesiacs_max and not lost:
+                # Chance has spared every disk so far; a run that proves nothing is a waste.
+                self._lose_disk(self.rng.choice(list(self.cluster.nodes.values())))
             self._event()
         self._heal()
 

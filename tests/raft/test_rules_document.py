@@ -15,7 +15,8 @@ ROWS = [
     for line in PAGE.read_text().splitlines()
     if line.startswith("|") and not line.startswith(("|---", "| section"))
 ]
-TESTS = "\n".join(path.read_text() for path in HERE.glob("test_*.py"))
+TESTS = "\n".join(path.read_text() for path in sorted(HERE.parent.rglob("*.py")))
+DEFINED = frozenset(re.findall(r"^ *(?:def |class )?((?:test_|Test)\w+)(?=[ (:])", TESTS, re.M))
 
 
 def test_the_page_has_its_rows() -> None:
@@ -27,15 +28,17 @@ def test_row(row: list[str]) -> None:
     section, rule, functions, tests = row
     assert section
     assert rule
-    names = re.findall(r"`([\w.]+)`", functions)
+    names = re.findall(r"`([\w./]+)`", functions)
     assert names, "a rule is enforced somewhere"
     for name in names:
         module, attribute = name.split(".")
-        assert hasattr(importlib.import_module(f"raftzmq.raft.{module}"), attribute), name
+        package = "raftzmq" if "/" in module or module == "config" else "raftzmq.raft"
+        found = importlib.import_module(f"{package}.{module.replace('/', '.')}")
+        assert hasattr(found, attribute), name
     cited = re.findall(r"`([\w/]+)`", tests)
     assert cited, "a rule has a test"
     for name in cited:
         if name.startswith("scenarios/"):
             assert (HERE / f"{name}.txt").exists(), name
         else:
-            assert re.search(rf"^(def )?{name}\b", TESTS, re.M), name
+            assert name in DEFINED, name

@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from raftzmq.raft import membership
 from raftzmq.raft.messages import (
     AppendResponse,
     HeartbeatResponse,
@@ -249,6 +250,18 @@ def test_3_10_timeout_now_at_a_leader_does_nothing() -> None:
     lone.lead()
     assert not lone.step(TimeoutNow(sender="n2", receiver="n1", term=lone.raft.term))
     assert lone.raft.role is Role.LEADER
+
+
+def test_a_configuration_without_the_target_ends_the_transfer() -> None:
+    """R51: whoever is no voter any more could not take over, and proposals must not wait for it."""
+    lone = Lone()
+    lone.lead()
+    assert lone.raft.transfer_leadership("n3")
+    assert lone.raft.propose_refusal() == "transfer"
+    demoted = Configuration(voters=frozenset(("n1", "n2")), learners=frozenset(("n3",)))
+    membership.adopt(lone.raft._state, demoted)
+    assert lone.raft.propose_refusal() is None
+    assert not lone.raft.transfer_leadership("n3")
 
 
 def test_4_2_1_learners_vote_but_never_campaign() -> None:
