@@ -7,6 +7,9 @@
     Of verify: no difference was found, but not all nodes were compared
 4   REJECTED: the request is wrong; running it again is useless
 5   UNKNOWN: it may have happened
+6   of check: the history is not linearizable
+7   of check: undecided within the bound, or nothing to judge; never a pass
+8   of check: the history cannot be read
 70  broken invariant in a node: please report it
 73  the data folder is in use by another process
 78  nodes.toml is wrong
@@ -24,6 +27,9 @@ from raftzmq.errors import Outcome, RequestError
 
 FAILED: Final = 1
 USAGE: Final = 2
+NOT_LINEARIZABLE: Final = 6
+UNDECIDED: Final = 7
+HISTORY_UNREADABLE: Final = 8
 
 _BY_OUTCOME: Final = {Outcome.NOT_EXECUTED: 3, Outcome.REJECTED: 4, Outcome.UNKNOWN: 5}
 

@@ -10,6 +10,7 @@ import typer
 from raftzmq import __version__
 from raftzmq.cli import exit_codes
 from raftzmq.cli.bench import bench
+from raftzmq.cli.check import check
 from raftzmq.cli.demo.command import demo
 from raftzmq.cli.kill import kill
 from raftzmq.cli.queries import queries
@@ -51,7 +52,20 @@ def _root(
     """A relational database (SQLite) replicated by Raft over ZeroMQ."""
 
 
-for _command in (start, stop, status, verify, write, read, queries, kill, rebuild, demo, bench):
+for _command in (
+    start,
+    stop,
+    status,
+    verify,
+    write,
+    read,
+    queries,
+    kill,
+    rebuild,
+    demo,
+    bench,
+    check,
+):
     app.command()(_command)
 
 
