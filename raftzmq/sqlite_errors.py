@@ -6,6 +6,10 @@ The difference decides whether the same thing may be tried again (docs/decisions
   nothing else, into it). Bytes of an unfinished transaction do no harm: a write-ahead log ends
   at its last whole commit (https://sqlite.org/fileformat2.html#walread). After ROLLBACK the
   database is what it was before.
+* SQLITE_IOERR_WRITE is the same if the system says EDQUOT: the quota of the user, group or folder
+  is used up, which is to be waited for just so. SQLite does the same after both codes
+  (``pager_error`` in pager.c); which errno it was, it tells apart from the error
+  (https://sqlite.org/c3ref/system_errno.html).
 * SQLITE_IOERR_SHMSIZE is the same for the shared-memory file of a database in WAL mode.
 * A failed *fsync* is SQLITE_IOERR_FSYNC, also when the system says ENOSPC. The kernel may have
   thrown the pages away, and a second fsync then succeeds without them: never to be repeated.
@@ -13,6 +17,7 @@ The difference decides whether the same thing may be tried again (docs/decisions
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 import apsw
@@ -33,26 +38,54 @@ ADVICE: Final = (
 )
 
 
-def is_no_room(error: Exception) -> bool:
-    """Whether the file system had no room, and nothing else is wrong with the file."""
-    return isinstance(error, apsw.FullError) or (
-        isinstance(error, apsw.IOError)
-        and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+def is_no_room(error: Exception, connection: apsw.Connection | None = None) -> bool:
+    """Whether the file system had no room, and nothing else is wrong with the file.
+
+    Args:
+        error: what APSW raised.
+        connection: on which it was raised, just now; without it, a quota is not recognised.
+    """
+    if isinstance(error, apsw.FullError):
+        return True
+    if not isinstance(error, apsw.IOError):
+        return False
+    code = getattr(error, "extendedresult", 0)
+    if code == apsw.SQLITE_IOERR_WRITE:
+        return connection is not None and connection.system_errno == errno.EDQUOT
+    return code == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def is_malformed(error: Exception) -> bool:
+    """Whether SQLite finds the file malformed.
+
+    EIO from a read is SQLITE_IOERR_CORRUPTFS. Running a statement turns that into
+    SQLITE_CORRUPT; copying the write-ahead log does not.
+    """
+    return (
+        isinstance(error, apsw.CorruptError | apsw.NotADBError)
+        or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_CORRUPTFS
     )
 
 
 def words(error: Exception) -> str:
     """What happened, for people: the extended result code says more than SQLite's text."""
     meaning = _WORDS.get(getattr(error, "extendedresult", 0))
-    if isinstance(error, apsw.CorruptError):
-        # What SQLite makes of EIO from a read, too (SQLITE_IOERR_CORRUPTFS).
+    if is_malformed(error):
         meaning = "the file is damaged, or a read failed"
     text = f"{type(error).__name__}: {error}"
     return f"{meaning} ({text})" if meaning else text
 
 
-def storage_error(what: str, error: Exception) -> StorageFailed:
-    """The error for ``what``, a file and perhaps an activity: NoRoom or StorageFailed."""
-    if is_no_room(error):
-        return NoRoom(f"{what}: no room on the disk, or in the folder for temporary files")
+def storage_error(
+    what: str, error: Exception, connection: apsw.Connection | None = None
+) -> StorageFailed:
+    """The error for ``what``, a file and perhaps an activity: NoRoom or StorageFailed.
+
+    Args:
+        connection: see ``is_no_room``.
+    """
+    if is_no_room(error, connection):
+        return NoRoom(
+            f"{what}: no room on the disk or within the quota, or in the folder for temporary files"
+        )
     return StorageFailed(f"{what}: {words(error)}; {ADVICE}")

@@ -2,13 +2,15 @@
 
 It takes committed entries in order, a group per transaction, and posts what came of them to
 the raft thread. An UPDATE that runs for seconds runs here, so neither heartbeats nor reads
-notice it.
+notice it. Where there are fewer processors than threads they would, so a thread that is long at
+one request is made nice. It stays nice (see niceness.py), so another one takes over after that.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TypeAlias
 from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
+from raftzmq.node.niceness import NICE, LongWork, be_nice
 from raftzmq.raft.types import Entry, EntryKind, LogPosition, Snapshot
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
 
@@ -65,6 +68,11 @@ class Stuck:
     why: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tired:
+    """The thread was made nice and rests between two entries; ``Applier.relieve`` it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallJob:
     """Put a completely received snapshot file in the place of state.db."""
@@ -80,7 +88,8 @@ class InstallJob:
     """state.db is wrong: it is replaced also where it is ahead of the snapshot."""
 
 
-Report: TypeAlias = Applied | Checkpointed | Installed | Failed | Stuck
+_Item: TypeAlias = list[Entry] | InstallJob | str
+Report: TypeAlias = Applied | Checkpointed | Installed | Failed | Stuck | Tired
 
 
 class Applier:
@@ -112,15 +121,38 @@ class Applier:
         self._open_machine = open_machine
         self._post = post
         self._gate = gate
-        self._inbox: queue.SimpleQueue[list[Entry] | InstallJob | str] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._room_again = threading.Event()
         self._is_stuck = False
+        self._long_work = LongWork()
+        self._is_nice = False
+        self._relieved = threading.Event()
+        self._next: deque[_Item] = deque()
         self._is_damaged = False
         self._thread = threading.Thread(target=self._run, name="applier")
 
     def start(self) -> None:
         """Start the thread."""
+        self._thread.start()
+
+    def tick(self, now_ms: int) -> None:
+        """Make the thread nice if it has been at one request for long. Call it once per tick."""
+        doing = self._machine.doing
+        is_long = self._long_work.is_long(None if doing is None else doing[0], now_ms)
+        thread = self._thread.native_id
+        if is_long and not self._is_nice and thread is not None:
+            # It lives: before it ends it waits for ``_relieved``, which is set by this thread.
+            be_nice(NICE, thread)
+            self._is_nice = True
+
+    def relieve(self) -> None:
+        """After ``Tired``: go on with a thread that is as nice as the calling one."""
+        self._relieved.set()
+        self._thread.join()
+        self._relieved.clear()
+        self._is_nice = False
+        self._thread = threading.Thread(target=self._run, name="applier")
         self._thread.start()
 
     def apply(self, entries: list[Entry]) -> None:
@@ -151,18 +183,24 @@ class Applier:
         """
         self._stopping.set()
         self._room_again.set()
+        self._relieved.set()
         self._machine.interrupt()
         self._inbox.put("stop")
         self._thread.join()
+        self._close_machine()
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._take(self._inbox.get())
+                self._take(self._next.popleft() if self._next else self._inbox.get())
+                if self._is_nice:
+                    self._post(Tired())
+                    self._relieved.wait()
+                    return
         except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
             if not self._stopping.is_set():
                 self._post(Failed(error))
-        self._close_machine()
+                self._relieved.wait()
 
     def _close_machine(self) -> None:
         try:
@@ -170,23 +208,20 @@ class Applier:
         except StorageFailed as error:
             self._post(Failed(error))
 
-    def _take(self, item: list[Entry] | InstallJob | str) -> None:
-        pending: list[Entry] | InstallJob | str | None = item
-        while pending is not None:
-            if isinstance(pending, list):
-                group, pending = self._gather(pending)
-                self._apply(group)
-            else:
-                if isinstance(pending, InstallJob):
-                    self._install(pending)
-                elif pending == "checkpoint":
-                    self._checkpoint()
-                pending = None
+    def _take(self, item: _Item) -> None:
+        if isinstance(item, list):
+            group, after = self._gather(item)
+            left = self._apply(group)
+            self._next.extendleft(each for each in (after, left) if each)
+        elif isinstance(item, InstallJob):
+            self._install(item)
+        elif item == "checkpoint":
+            self._checkpoint()
 
     def _gather(self, first: list[Entry]) -> tuple[list[Entry], InstallJob | str | None]:
         """Join what else is committed already; a bigger transaction costs less per entry."""
         group = list(first)
-        while len(group) < limits.APPLY_GROUP_ENTRIES_MAX:
+        while not self._next and len(group) < limits.APPLY_GROUP_ENTRIES_MAX:
             try:
                 item = self._inbox.get_nowait()
             except queue.Empty:
@@ -196,15 +231,17 @@ class Applier:
             group.extend(item)
         return group, None
 
-    def _apply(self, entries: Sequence[Entry]) -> None:
+    def _apply(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Apply them; returns those that are left to another thread."""
         if self._is_damaged:
-            return
+            return []
         try:
-            self._apply_fresh(entries)
+            return self._apply_fresh(entries)
         except StorageDamaged as error:
             self._damaged(error)
+            return []
 
-    def _apply_fresh(self, entries: Sequence[Entry]) -> None:
+    def _apply_fresh(self, entries: Sequence[Entry]) -> list[Entry]:
         done = self._machine.applied[0]
         fresh = [entry for entry in entries if entry.index > done]
         if self._awaits_next:
@@ -214,37 +251,39 @@ class Applier:
                 fresh.pop(0)
             self._awaits_next = not fresh
         for group in _transactions(fresh):
+            if self._is_nice:
+                return [entry for entry in fresh if entry.index >= group[0].index]
             rest = [_log_entry(entry) for entry in group]
             while rest:
                 if self._stopping.is_set():
-                    return
-                results = self._apply_group(rest)
-                if results:
-                    self._post(Applied(results))
-                    rest = rest[len(results) :]
+                    return []
+                rest = rest[self._apply_group(rest) :]
             last = group[-1]
             if last.kind is EntryKind.CHECKSUM:
                 self._reached_checksum(LogPosition(last.index, last.term))
+        return []
 
-    def _apply_group(self, group: list[LogEntry]) -> list[EntryResult]:
-        """Apply them, some of them, or wait a while for room and apply none.
+    def _apply_group(self, group: list[LogEntry]) -> int:
+        """Apply them, some of them, or wait a while for room and apply none; says how many.
 
         Nothing of an entry was promised before it is applied, and nothing of it is kept when
         there is no room, so it may be tried as often as it takes (docs/decisions/006).
         """
         self._room_again.clear()
         try:
-            results = self._machine.apply(group)
+            return len(self._machine.apply(group, self._committed))
         except NoRoom as error:
             if not self._is_stuck:
                 self._is_stuck = True
                 self._post(Stuck(str(error)))
             self._room_again.wait(NO_ROOM_WAIT_S)
-            return []
+            return 0
+
+    def _committed(self, results: list[EntryResult]) -> None:
         if self._is_stuck:
             self._is_stuck = False
             self._post(Stuck(None))
-        return results
+        self._post(Applied(results))
 
     def _damaged(self, error: StorageDamaged) -> None:
         self._is_damaged = True

@@ -29,10 +29,16 @@ class StateGate:
 
     Args:
         path: state.db.
+
+    Attributes:
+        seen_index: the applied index of some snapshot that a reader had of this very file; 0 when
+            nobody looked yet. Readers see a commit before its applier can tell of it, and on a busy
+            machine long before.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.seen_index = 0
         self._condition = threading.Condition()
         self._open: list[Closable] = []
         self._running = 0
@@ -52,6 +58,14 @@ class StateGate:
             with self._condition:
                 self._running -= 1
                 self._condition.notify_all()
+
+    def saw(self, index: int) -> None:
+        """A snapshot stands at ``index``; called inside ``reading``.
+
+        Two that call it at once may leave the lower index, which is as true as the higher one.
+        """
+        if index > self.seen_index:
+            self.seen_index = index
 
     def register(self, reader: Closable) -> None:
         """Remember an open reader, to be closed by the next install or ``close_all``."""
@@ -82,6 +96,7 @@ class StateGate:
                 reader.close()
             self._open.clear()
             self._generation += 1
+            self.seen_index = 0
         try:
             yield
         finally:

@@ -16,20 +16,30 @@ import zmq
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, StorageDamaged, UnsupportedVersion
-from raftzmq.node.applier import Applied, Applier, Checkpointed, Failed, Installed, Report, Stuck
+from raftzmq.node.applier import (
+    Applied,
+    Applier,
+    Checkpointed,
+    Failed,
+    Installed,
+    Report,
+    Stuck,
+    Tired,
+)
 from raftzmq.node.conditions import Conditions, standing_condition
 from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
 from raftzmq.node.disk import DiskWatch
 from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
 from raftzmq.node.leaderless import Leaderless
+from raftzmq.node.niceness import NICE
 from raftzmq.node.observers import Observers
 from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NodeSnapshots, NotTaken, TakeFailed, Taken
 from raftzmq.node.startup import Opened, apply_limits
 from raftzmq.node.status import StatusReport
-from raftzmq.node.workers import ADDRESS, SLOW_NICE, WorkerPool, Workers
+from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
 from raftzmq.raft.types import (
@@ -183,7 +193,7 @@ class Node:
             self._context, self._gate, bounds, lambda error: self._mail.put(Failed(error))
         )
         self._workers.start(fast)
-        self._workers.start(slow, nice=SLOW_NICE)
+        self._workers.start(slow, nice=NICE)
         numbers, switches = itertools.count(1), self._workers.switches
         self._fast = WorkerPool(fast, self._worker_router, switches, numbers)
         self._slow = WorkerPool(slow, self._worker_router, switches, numbers)
@@ -209,6 +219,7 @@ class Node:
             pending_max=bounds.node_pending_requests_max,
             apply_limits=apply_limits(config),
             rng=rng,
+            seen_index=lambda: self._gate.seen_index,
         )
         self._report.service = self._service
         self._report.dropped_at_sockets = self._dropped_at_sockets
@@ -265,6 +276,7 @@ class Node:
                         self._leaderless.tick()
                     next_tick_ms = now_ms + tick_ms
                     self._disk.tick(now_ms)
+                    self._applier.tick(now_ms)
                     self._service.expire(now_ms)
                     self._queries.tick(now_ms)
                 if self._stop_requested and stop_at_ms is None:
@@ -336,9 +348,11 @@ class Node:
             try:
                 worker, _, answer = self._worker_router.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
-                return
+                break
             pool = self._fast if self._fast.owns(worker) else self._slow
             pool.finished(worker, answer)
+        if self._gate.seen_index > self._replica.applied_index:
+            self._service.run_ready()
 
     def _take_mail(self) -> None:
         for item in self._mail.drain():
@@ -366,6 +380,8 @@ class Node:
                 self._replica.transfers.not_taken()
             elif isinstance(item, Stuck):
                 self._disk.applier_stuck(item.why)
+            elif isinstance(item, Tired):
+                self._applier.relieve()
             elif isinstance(item, Hashed):
                 self._replica.hashed(item.position, item.digest)
             elif isinstance(item, Failed | TakeFailed | HashFailed):

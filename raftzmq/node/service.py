@@ -111,6 +111,8 @@ class ClientService:
         pending_max: requests that may wait here at the same time.
         apply_limits: travel with each entry that this node proposes.
         rng: source of the seeds for random() in SQL.
+        seen_index: what readers of state.db have seen applied, which may be more than is known to
+            the replica. Whoever saw it asks for no less the next time, and finds it here.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class ClientService:
         pending_max: int,
         apply_limits: ApplyLimits,
         rng: random.Random,
+        seen_index: Callable[[], int] = lambda: 0,
     ) -> None:
         self._replica = replica
         self._conditions = conditions
@@ -145,6 +148,7 @@ class ClientService:
         self._now_ms = 0
         self._apply_limits = apply_limits
         self._rng = rng
+        self._seen_index = seen_index
         self._writes: dict[int, _Writes] = {}
         self._linearizable: list[Item] = []
         self._pending_writes: PendingWrites[list[Item]] = PendingWrites()
@@ -159,6 +163,11 @@ class ClientService:
     def busy(self) -> bool:
         """Whether requests still wait for their answers."""
         return self._shares.requests > 0
+
+    @property
+    def visible_index(self) -> int:
+        """Every snapshot of state.db that begins now shows at least this log index."""
+        return max(self._replica.applied_index, self._seen_index())
 
     @property
     def awaits_applied(self) -> bool:
@@ -261,8 +270,9 @@ class ClientService:
 
     def run_ready(self) -> None:
         """Run the reads that the applied index now satisfies."""
-        self._freshness.applied(self._replica.applied_index)
-        for items in self._pending_reads.ready(self._replica.applied_index):
+        visible_index = self.visible_index
+        self._freshness.applied(visible_index)
+        for items in self._pending_reads.ready(visible_index):
             self._run(items)
 
     def applied(self, results: list[EntryResult]) -> None:

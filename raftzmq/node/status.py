@@ -59,7 +59,10 @@ class StatusReport:
                 leader=leader or "",
                 leader_client_address=self._config.nodes[leader].client if leader else "",
                 commit_index=raft.commit_index,
-                applied_index=replica.applied_index,
+                # A broker that hears less than its clients saw here would ask another node.
+                applied_index=self.service.visible_index
+                if self.service is not None
+                else replica.applied_index,
                 last_index=raft.last_position.index,
                 first_index=raft.base.index + 1,
                 contact_age_ms=raft.leader_contact_ticks * self._config.limits.tick_ms,

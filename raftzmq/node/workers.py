@@ -8,8 +8,6 @@ run one read each for as long as it may take.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ from raftzmq.errors import (
 from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
+from raftzmq.node.niceness import be_nice
 from raftzmq.statemachine.digest import content_digest
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
@@ -39,10 +38,6 @@ from raftzmq.wire.payload import encode_error
 ADDRESS = "inproc://rep-workers"
 QUEUE_CLEAN_ABOVE = 1_000
 FAST_LEAST_MS = 1
-SLOW_NICE = 5
-"""Where processors are scarce, a long SELECT gets a third of what the raft thread, the applier
-and the fast workers get. Not more than that: a thread that waits for a processor while it holds
-the interpreter lock keeps the others waiting, too."""
 RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
 FAST_RESULT_BYTES = 16 << 10
 """A read with more rows than this goes to a slow worker, so that the replies of a whole batch
@@ -264,7 +259,7 @@ class Workers:
             thread.join()
 
     def _serve(self, name: bytes, nice: int, connected: Callable[[], int]) -> None:
-        _be_nice(nice)
+        be_nice(nice)
         socket = open_socket(self._context, Purpose.WORKER_REP)
         socket.setsockopt(zmq.ROUTING_ID, name)
         socket.connect(ADDRESS)
@@ -308,6 +303,7 @@ class Workers:
                 index = reader.begin()
             except RequestError as error:
                 return _packed(0, [_refusal(error)] * len(payloads))
+            self._gate.saw(index)
             try:
                 for payload in payloads:
                     reply = reader.run(
@@ -337,6 +333,7 @@ class Workers:
                 index = reader.begin()
             except RequestError as error:
                 return _packed(0, [_refusal(error)])
+            self._gate.saw(index)
             try:
                 with switch.running(number, reader):
                     reply = reader.run(
@@ -353,14 +350,6 @@ class Workers:
         with self._gate.reading():
             index, digest = content_digest(self._gate.path)
         return _packed(index, [(0, msgpack.packb([index, digest]))])
-
-
-def _be_nice(nice: int) -> None:
-    # On Linux each thread has a niceness of its own (setpriority(2), "C library/kernel
-    # differences"); elsewhere it belongs to the process, which must keep its own.
-    if nice and sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)
 
 
 def _packed(index: int, replies: list[tuple[int, bytes]]) -> bytes:

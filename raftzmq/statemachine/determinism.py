@@ -1,9 +1,4 @@
-"""Time and chance for SQL, both taken from the log entry that is being applied.
-
-``now`` in every form (CURRENT_TIMESTAMP, datetime('now'), unixepoch('subsec'), in defaults
-and triggers too) reaches SQLite through ``xCurrentTimeInt64`` of the VFS and nowhere else, so
-a VFS that overrides this one method is the whole clock. Files keep the methods of the
-underlying VFS: reads and writes do not pass through Python.
+"""Chance for SQL, taken from the log entry that is being applied; time: replicated_clock.py.
 
 random() and randomblob() are replaced per connection. Their numbers are a function of (seed of
 the entry, position of the request in it, how many were drawn before within the request), so
@@ -20,28 +15,8 @@ import apsw
 
 from raftzmq.errors import ConfigError
 
-_EPOCH_JULIAN_MS: Final = 210_866_760_000_000
-"""1970-01-01 00:00 UTC in milliseconds of SQLite's Julian day clock."""
 _MASK: Final = (1 << 64) - 1
 _INTEGER_PREFIX: Final = re.compile(r"\s*([+-]?\d{1,30})")
-
-
-class ReplicatedClock(apsw.VFS):
-    """A VFS whose time stands still at ``ms`` until the next entry moves it.
-
-    Args:
-        name: name under which SQLite knows the VFS; unique within the process.
-        base: VFS that does the file work; empty for SQLite's default.
-    """
-
-    def __init__(self, name: str, base: str = "") -> None:
-        super().__init__(name, base)
-        self.name = name
-        self.ms = 0
-
-    def xCurrentTimeInt64(self) -> int:
-        """The replicated time, in milliseconds since the Julian epoch."""
-        return self.ms + _EPOCH_JULIAN_MS
 
 
 class SeededRandom:

@@ -19,7 +19,7 @@ off or a fresh connection (``statements.NeedsFresh`` says when).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -28,14 +28,16 @@ import apsw
 
 from raftzmq.errors import NoRoom, RaftzmqError, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken, check
+from raftzmq.sqlite_errors import is_no_room
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Command, CommandError, CommandFlags, decode_command
 from raftzmq.statemachine.database import WAL_PAGES_MAX, damaged, open_writer, read_meta
-from raftzmq.statemachine.determinism import ReplicatedClock, SeededRandom, require_utc
+from raftzmq.statemachine.determinism import SeededRandom, require_utc
 from raftzmq.statemachine.exactly_once import ExactlyOnce
 from raftzmq.statemachine.outcomes import storage_failed
+from raftzmq.statemachine.replicated_clock import ReplicatedClock
 from raftzmq.statemachine.replicated_time import ReplicatedTime
 from raftzmq.statemachine.reply import Reply
 from raftzmq.statemachine.statements import (
@@ -127,8 +129,18 @@ class Machine:
         """What ``now`` meant in SQL in the last applied entry."""
         return self._time.sql_ms
 
-    def apply(self, entries: Sequence[LogEntry]) -> list[EntryResult]:
+    def apply(
+        self,
+        entries: Sequence[LogEntry],
+        committed: Callable[[list[EntryResult]], None] = lambda results: None,
+    ) -> list[EntryResult]:
         """Apply committed entries that follow the applied index without a gap.
+
+        Args:
+            entries: the entries.
+            committed: is given the results of each transaction as soon as it is committed.
+                Readers see it from then on, so whoever counts what is applied must hear of it
+                before the next transaction, or a copy of a long WAL, takes its time.
 
         Returns:
             One result per entry. The effects are committed, not yet safe from a power cut:
@@ -150,14 +162,17 @@ class Machine:
             while len(results) < len(work):
                 group = _next_group(work, len(results), fresh)
                 try:
-                    results += self._settle(group, fresh=group[0][0].index in fresh)
+                    settled = self._settle(group, fresh=group[0][0].index in fresh)
                 except _Apart as apart:
                     fresh.add(apart.index)
+                    continue
                 except NoRoom:
                     # What was applied before it is, and those who wait for it must hear of it.
                     if results:
                         return results
                     raise
+                results += settled
+                committed(settled)
                 self._bound_wal()
         except NoRoom:
             raise
@@ -214,10 +229,11 @@ class Machine:
         """
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except (apsw.BusyError, apsw.FullError):
+        except apsw.Error as error:
             # Another connection checkpoints, or the database cannot grow: the WAL stays and
             # counts. Not one frame of it is given up before all of it is copied and synced.
-            return
+            if not (isinstance(error, apsw.BusyError) or is_no_room(error, self._connection)):
+                raise
 
     def _bound_wal(self) -> None:
         if self._wal_pages - self._wal_pages_tried < WAL_PAGES_MAX:
@@ -236,7 +252,7 @@ class Machine:
 
     def _died(self, error: Exception) -> StorageDamaged | StorageFailed:
         if not isinstance(error, StorageDamaged | StorageFailed):
-            error = storage_failed(error)
+            error = storage_failed(error, self._connection)
         self._dead = str(error)
         return error
 
@@ -301,7 +317,7 @@ class Machine:
         except apsw.BusyError:
             return
         except apsw.Error as error:
-            raise storage_failed(error) from error
+            raise storage_failed(error, self._connection) from error
 
     def _release(self) -> None:
         connection = getattr(self, "_connection", None)
@@ -374,7 +390,7 @@ class Machine:
                     prepare_flags=OWN,
                 )
             except apsw.Error as error:
-                raise storage_failed(error) from error
+                raise storage_failed(error, self._connection) from error
             own("COMMIT")
         except BaseException:
             self._once.rolled_back()
@@ -390,7 +406,7 @@ class Machine:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK", prepare_flags=OWN)
         except apsw.Error as error:
-            raise storage_failed(error) from error
+            raise storage_failed(error, self._connection) from error
 
     def _entry(
         self, entry: LogEntry, command: Command | None, known: dict[_Place, Reply]

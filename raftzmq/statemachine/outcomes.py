@@ -22,7 +22,7 @@ from raftzmq.errors import (
     StorageFailed,
     TooLarge,
 )
-from raftzmq.sqlite_errors import storage_error, words
+from raftzmq.sqlite_errors import is_malformed, storage_error, words
 
 _SQL_ERRORS: Final = (
     apsw.SQLError,
@@ -39,12 +39,13 @@ RESULT_ERRORS: Final = (apsw.Error, ValueError, TypeError, OverflowError, Reques
 """What running a user's statement can raise through APSW."""
 
 
-def as_request_error(error: Exception, refused: str) -> RequestError:
+def as_request_error(error: Exception, refused: str, connection: apsw.Connection) -> RequestError:
     """The answer that ``error`` stands for.
 
     Args:
         error: what APSW raised while a user's statement was prepared or run.
         refused: why the authorizer refused the statement; empty when it did not.
+        connection: on which it was raised.
 
     Raises:
         StorageDamaged, StorageFailed: the failure is this machine's, not the statement's.
@@ -65,7 +66,7 @@ def as_request_error(error: Exception, refused: str) -> RequestError:
     if isinstance(error, apsw.Error):
         if getattr(error, "extendedresult", 0) in _VTAB_CODES:
             return SqlError(text)
-        raise storage_failed(error) from error
+        raise storage_failed(error, connection) from error
     if isinstance(error, UnicodeError):
         return SqlError("a text value is not valid UTF-8; cast it to BLOB")
     if isinstance(error, OverflowError):
@@ -75,17 +76,22 @@ def as_request_error(error: Exception, refused: str) -> RequestError:
     return MalformedRequest(text)
 
 
-def storage_failed(error: Exception) -> StorageFailed | StorageDamaged:
+def storage_failed(
+    error: Exception, connection: apsw.Connection | None = None
+) -> StorageFailed | StorageDamaged:
     """What a failure of this machine is.
+
+    Args:
+        connection: on which it was raised; needed for what writes.
 
     Returns:
         NoRoom, after which the same may be tried again; StorageDamaged when SQLite finds the
         file malformed, which a copy from another node repairs; else StorageFailed, which stops
         the node.
     """
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    if is_malformed(error):
         return StorageDamaged(
             f"state.db: {words(error)}; when the kernel log (dmesg) says that the disk is bad:"
             f" replace it, then {REBUILD}"
         )
-    return storage_error("state.db", error)
+    return storage_error("state.db", error, connection)

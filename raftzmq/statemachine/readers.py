@@ -24,6 +24,7 @@ from raftzmq.errors import (
     StatementTimeout,
     TooLarge,
 )
+from raftzmq.sqlite_errors import is_no_room
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
@@ -182,14 +183,14 @@ class Reader:
                 columns, rows, left = self._query(sql, parameters, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
-            except apsw.FullError as error:
+            except RESULT_ERRORS as error:
+                if not is_no_room(error, self._connection):
+                    raise as_request_error(error, authorizer.refused, self._connection) from error
                 # Readers write nothing but temporary files: a sort that outgrew its folder.
                 raise DiskFull(
                     "no room for the temporary files of this read; free some in the temporary"
                     " folder of the node's machine, or let the read sort less"
                 ) from error
-            except RESULT_ERRORS as error:
-                raise as_request_error(error, authorizer.refused) from error
             finally:
                 authorizer.asked = False
             results.append([0, 0, columns, rows])

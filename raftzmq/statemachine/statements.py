@@ -208,7 +208,7 @@ class Executor:
             host(_OPEN, None, prepare_flags=OWN)
             host(schema.NO_CHANGE, None, prepare_flags=OWN)
         except apsw.Error as error:
-            raise storage_failed(error) from error
+            raise storage_failed(error, self._connection) from error
         connection.set_last_insert_rowid(0)
         self._changes_before = connection.total_changes()
         self._steps = 0
@@ -229,7 +229,7 @@ class Executor:
         try:
             host(_KEEP, None, prepare_flags=OWN)
         except apsw.Error as error:
-            raise storage_failed(error) from error
+            raise storage_failed(error, self._connection) from error
         return Reply(0, self._pack(results))
 
     def own(self, sql: str, parameters: tuple[int, ...] | None = None) -> None:
@@ -241,7 +241,7 @@ class Executor:
         try:
             self._host(sql, parameters, prepare_flags=OWN)
         except apsw.Error as error:
-            raise storage_failed(error) from error
+            raise storage_failed(error, self._connection) from error
 
     def _statements(self, statements: Statements) -> list[Result]:
         connection = self._connection
@@ -376,7 +376,7 @@ class Executor:
         elif isinstance(error, apsw.FullError) and self._rowid_end:
             answer = SqlError(_ROWID_MESSAGE)
         else:
-            answer = as_request_error(error, self._authorizer.refused)
+            answer = as_request_error(error, self._authorizer.refused, self._connection)
         self._rowid_end = False
         reply = refusal(answer)
         if not self._connection.in_transaction:

@@ -24,7 +24,7 @@ from playhouse.apsw_ext import APSWDatabase
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import check
 from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
-from raftzmq.sqlite_errors import storage_error
+from raftzmq.sqlite_errors import is_no_room, storage_error
 from raftzmq.storage.checksums import (
     StateValues,
     Tail,
@@ -364,7 +364,9 @@ class SqliteLogStore:
         """
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.FullError:
+        except apsw.Error as error:
+            if not is_no_room(error, self._connection):
+                raise
             return
         self._wal_pages = 0
 
@@ -379,14 +381,16 @@ class SqliteLogStore:
 
     def _failed(self, doing: str, error: Exception) -> StorageFailed:
         """NoRoom after a roll back, when that is all that is wrong; else the store is dead."""
-        failed = storage_error(f"{self._path}: {doing} failed", error)
+        failed = storage_error(f"{self._path}: {doing} failed", error, self._connection)
         if isinstance(failed, NoRoom):
             try:
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
                 return failed
             except apsw.Error as second:
-                failed = storage_error(f"{self._path}: roll back of {doing} failed", second)
+                failed = storage_error(
+                    f"{self._path}: roll back of {doing} failed", second, self._connection
+                )
         self._failure = str(failed)
         return StorageFailed(self._failure)
 

@@ -3,6 +3,7 @@ that it could not keep, and the others go on without a client noticing."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from tests.e2e.load import Load
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
-EIO = 5
 SOURCE = Path(__file__).with_name("faulty_disk.c")
 LIMITS = "log_bytes_max = 600000\nlog_keep_bytes = 100000"
 
@@ -38,9 +38,9 @@ class Faults:
             faults = str(self._folder / f"{name}.faults")
             cluster.environment[name] = {"LD_PRELOAD": str(library), "FAULTS": faults}
 
-    def arm(self, name: str, call: str, end: str, times: int = 1) -> None:
+    def arm(self, name: str, call: str, end: str, times: int = 1, number: int = errno.EIO) -> None:
         draft = self._folder / "draft"
-        draft.write_text(f"{call} {end} {EIO} {times}\n")
+        draft.write_text(f"{call} {end} {number} {times}\n")
         draft.replace(self._folder / f"{name}.faults")
 
     def disarm(self, name: str) -> None:
@@ -152,6 +152,44 @@ def test_a_node_that_cannot_read_its_state_gets_another(make_cluster: MakeCluste
         wait_for(lambda: "quarantine ended" in log.read_text(), "the rebuild", 60)
         load.wait_for_writes(50)
     assert cluster.processes[victim].poll() is None
+    assert load.write_errors == []
+    assert load.read_errors == []
+    load.check()
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "condition"),
+    [
+        ("follower", "/state.db-wal", "no room to apply"),
+        ("follower", "/raft.db-wal", "no room for the log"),
+        ("leader", "/raft.db-wal", "no room for the log"),
+    ],
+)
+def test_a_quota_that_is_used_up_is_waited_for(
+    make_cluster: MakeCluster, role: str, file: str, condition: str
+) -> None:
+    cluster = make_cluster(limits=LIMITS)
+    faults = Faults(cluster)
+    cluster.start()
+    cluster.wait_for_leader()
+    with Load(cluster, value_bytes=6000) as load:
+        load.wait_for_writes(50)
+        victim = pick(cluster, role)
+        faults.arm(victim, "write", file, times=1_000_000, number=errno.EDQUOT)
+        wait_for(lambda: len(faults.fired(victim)) >= 2, "a second attempt")
+
+        def conditions() -> dict[str, str]:
+            status = cluster.status(victim)
+            return status["conditions"] if status is not None else {}
+
+        wait_for(lambda: condition in conditions(), "the condition")
+        load.wait_for_writes(50)
+        assert cluster.processes[victim].poll() is None
+        faults.disarm(victim)
+        wait_for(lambda: cluster.status(victim) and not conditions(), "the recovery")
+        load.wait_for_writes(50)
+        cluster.wait_caught_up()
+    assert errors_in(cluster, victim) == []
     assert load.write_errors == []
     assert load.read_errors == []
     load.check()

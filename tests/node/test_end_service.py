@@ -81,6 +81,7 @@ class Desk:
         self.replies: list[tuple[bytes, int]] = []
         self.conditions = Conditions()
         self.lines: list[str] = []
+        self.seen_index = 0
         self.service = ClientService(
             replica=cast(Replica, self.replica),
             conditions=self.conditions,
@@ -101,6 +102,7 @@ class Desk:
             pending_max=100,
             apply_limits=ApplyLimits(),
             rng=random.Random(0),
+            seen_index=lambda: self.seen_index,
         )
         self.equality = NodeEquality(folder, self.conditions, self.lines.append)
         self.equality.ended_service = self.service.end_service

@@ -13,9 +13,11 @@ import apsw
 import pytest
 
 from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.statemachine import machine as machine_module
 from raftzmq.statemachine.command import Request
 from raftzmq.statemachine.digest import content_digest
-from raftzmq.statemachine.machine import LogEntry, Machine
+from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
+from raftzmq.statemachine.readers import Reader
 from tests.statemachine.world import World, anonymous, entry, payload
 
 ENTRIES = 300
@@ -223,6 +225,32 @@ def test_checkpoint_syncs_even_while_a_reader_holds_the_wal(
         assert machine.checkpoint() == index
         assert disk.syncs > before
     reader.close()
+    machine.close()
+
+
+def test_a_commit_is_told_before_anything_else_takes_time(
+    disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers see it already, and would ask for an index that nobody knows yet."""
+    monkeypatch.setattr(machine_module, "WAL_PAGES_MAX", 1)
+    path = tmp_path / "state.db"
+    machine = Machine(path, vfs="faulty")
+    told: list[tuple[list[int], int, int]] = []
+
+    def committed(results: list[EntryResult]) -> None:
+        reader = Reader(path)
+        told.append(([result.index for result in results], reader.begin(), disk.syncs))
+        reader.close()
+
+    # Changes of the schema are applied alone: three transactions.
+    statements = ("CREATE TABLE t(a)", "INSERT INTO t VALUES(1)", "CREATE TABLE u(a)")
+    entries = [entry(index, anonymous(sql)) for index, sql in enumerate(statements, 1)]
+    results = machine.apply(entries, committed)
+    assert [result.index for result in results] == [1, 2, 3]
+    assert [(indexes, seen) for indexes, seen, _ in told] == [([1], 1), ([2], 2), ([3], 3)]
+    # Each was told before the copy of the WAL that followed it, which syncs the WAL.
+    syncs = [count for _, _, count in told]
+    assert syncs[0] < syncs[1] < syncs[2] < disk.syncs
     machine.close()
 
 

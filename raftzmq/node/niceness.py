@@ -1,0 +1,57 @@
+"""How much of a scarce processor a thread gets; and when the applier is to ask for less.
+
+On Linux each thread has a niceness of its own (setpriority(2), "C library/kernel differences");
+elsewhere it belongs to the process, which must keep its own. What was raised may be lowered again
+by the privileged only, so a thread that was made nice stays so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Final
+
+NICE: Final = 5
+"""Where processors are scarce, long work gets a third of what the raft thread and the short reads
+get. Not less than that: a thread that waits for a processor while it holds the interpreter lock
+keeps the others waiting, too."""
+LONG_MS: Final = 20
+"""Work on one request counts as long after this; FAST_READ_MS for writes."""
+
+
+def be_nice(nice: int, thread: int | None = None) -> None:
+    """Add ``nice`` to the niceness of a thread, the calling one if none is named.
+
+    Args:
+        nice: 0 to 19.
+        thread: ``threading.get_native_id`` of a thread that lives.
+    """
+    if nice and sys.platform == "linux":
+        which = threading.get_native_id() if thread is None else thread
+        os.setpriority(os.PRIO_PROCESS, which, os.getpriority(os.PRIO_PROCESS, which) + nice)
+
+
+class LongWork:
+    """Finds out that the same piece of work is seen again and again.
+
+    Args:
+        long_ms: from this on it is long.
+    """
+
+    def __init__(self, long_ms: int = LONG_MS) -> None:
+        self._long_ms = long_ms
+        self._work: object | None = None
+        self._since_ms = 0
+
+    def is_long(self, work: object | None, now_ms: int) -> bool:
+        """Whether ``work``, the very same object, was first seen ``long_ms`` ago.
+
+        Args:
+            work: what is being done; None: nothing.
+            now_ms: of a monotonic clock.
+        """
+        if work is not self._work:
+            self._work = work
+            self._since_ms = now_ms
+        return work is not None and now_ms - self._since_ms >= self._long_ms

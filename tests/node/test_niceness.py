@@ -1,0 +1,137 @@
+"""Long work asks for less of the processor, and what comes after it gets its share again."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from raftzmq.node.applier import Applied, Applier, Checkpointed, Report, Tired
+from raftzmq.node.gate import StateGate
+from raftzmq.node.niceness import LONG_MS, NICE, LongWork
+from raftzmq.raft.types import Entry, EntryKind
+from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
+
+WAIT_S = 60
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread is Linux")
+
+
+def test_work_is_long_when_the_same_is_seen_for_long() -> None:
+    watch = LongWork(20)
+    first, second = (1, 0), (2, 0)
+    assert [watch.is_long(first, now_ms) for now_ms in (100, 119, 120, 200)] == [
+        False, False, True, True,
+    ]  # fmt: skip
+    assert [watch.is_long(second, now_ms) for now_ms in (200, 219, 220)] == [False, False, True]
+    assert not watch.is_long(None, 240)
+    assert not watch.is_long(None, 1_000)
+    # Equal is not the same: a statement that is repeated is not one that is long.
+    assert not watch.is_long([1, 0], 1_000)
+    assert not watch.is_long([1, 0], 2_000)
+
+
+class SlowMachine:
+    """Stands at entry 1 until it is let go, and notes who applied what at which niceness."""
+
+    def __init__(self) -> None:
+        self.applied = (0, 0)
+        self.doing: tuple[object, int] | None = None
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+        self.by: list[tuple[int, int]] = []
+        self.closed = False
+
+    def apply(
+        self, entries: Sequence[LogEntry], committed: Callable[[list[EntryResult]], None]
+    ) -> list[EntryResult]:
+        self.doing = ((entries[0].index, 0, b"", b""), 0)
+        if entries[0].index == 1:
+            self.began.set()
+            assert self.go_on.wait(WAIT_S)
+        thread = threading.get_native_id()
+        self.by.append((entries[-1].index, os.getpriority(os.PRIO_PROCESS, thread)))
+        self.applied = (entries[-1].index, 1)
+        results = [EntryResult(entry.index, 1, []) for entry in entries]
+        committed(results)
+        self.doing = None
+        return results
+
+    def checkpoint(self) -> int:
+        return self.applied[0]
+
+    def interrupt(self) -> None:
+        self.go_on.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.machine = SlowMachine()
+        self.mail: queue.Queue[Report] = queue.Queue()
+        machine = cast(Machine, self.machine)
+        path = folder / "state.db"
+        self.applier = Applier(path, machine, lambda _: machine, self.mail.put, StateGate(path))
+        # A CHECKSUM ends a transaction: three of them.
+        self.applier.apply([Entry(index, 1, EntryKind.CHECKSUM, b"") for index in (1, 2, 3)])
+        self.applier.checkpoint()
+        self.applier.apply([Entry(4, 1, EntryKind.CHECKSUM, b"")])
+        self.applier.start()
+        assert self.machine.began.wait(WAIT_S)
+
+    def next(self) -> Report:
+        return self.mail.get(timeout=WAIT_S)
+
+    def applied(self) -> int:
+        report = self.next()
+        assert isinstance(report, Applied)
+        return report.results[-1].index
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    made.applier.stop()
+    assert made.machine.closed
+
+
+@on_linux
+def test_who_was_long_at_one_request_is_relieved_after_it(host: Host) -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    host.applier.tick(1_000)
+    host.applier.tick(1_000 + LONG_MS)
+    host.applier.tick(2_000)  # once is enough
+    host.machine.go_on.set()
+    assert host.applied() == 1
+    assert isinstance(host.next(), Tired)
+    host.applier.relieve()
+    assert [host.applied(), host.applied()] == [2, 3]
+    assert host.next() == Checkpointed(3)
+    assert host.applied() == 4
+    assert host.machine.by == [(1, usual + NICE), (2, usual), (3, usual), (4, usual)]
+
+
+def test_short_work_stays_with_its_thread(host: Host) -> None:
+    host.applier.tick(1_000)
+    host.applier.tick(1_000 + LONG_MS - 1)
+    host.machine.go_on.set()
+    assert [host.applied(), host.applied(), host.applied()] == [1, 2, 3]
+    assert host.next() == Checkpointed(3)
+    assert host.applied() == 4
+    assert len({niceness for _, niceness in host.machine.by}) == 1
+
+
+def test_a_tired_thread_can_be_stopped(host: Host) -> None:
+    host.applier.tick(1_000)
+    host.applier.tick(1_000 + LONG_MS)
+    host.machine.go_on.set()
+    assert host.applied() == 1
+    assert isinstance(host.next(), Tired)
