@@ -86,18 +86,20 @@ cut to it again after a reader held it up."""
 READ_WORKERS_FAST: Final = 2
 READ_WORKERS_SLOW: Final = 6
 NODE_PENDING_REQUESTS_MAX: Final = 50_000
-NODE_PENDING_BYTES_MAX: Final = 256 << 20
-"""Messages whose requests are not answered yet. Both bounds are shared fairly by connections."""
+NODE_PENDING_BYTES_MAX: Final = 128 << 20
+"""Messages whose requests are not answered yet: half of it for writes, a quarter for reads at
+level SESSION; a message of MESSAGE_BYTES_MAX must fit. Connections share all bounds fairly."""
 CONNECTIONS_MAX: Final = 4_096
 """Per socket that strangers can reach; further ones are closed as they come."""
-GROWTH_BYTES_MAX: Final = 768 << 20
-"""A process that is larger than this closes connections that send much or do not read."""
+GROWTH_BYTES_MAX: Final = 320 << 20
+"""A process that is larger than this closes connections that send much or do not read. A busy node
+with a full log in memory and NODE_PENDING_BYTES_MAX of honest requests stays below."""
 APPLY_GROUP_ENTRIES_MAX: Final = 64
 OBSERVER_TTL_MS: Final = 5_000
 
 # Broker.
 BROKER_QUEUE_REQUESTS_MAX: Final = 50_000
-BROKER_QUEUE_BYTES_MAX: Final = 256 << 20
+BROKER_QUEUE_BYTES_MAX: Final = 128 << 20
 WRITE_LANES: Final = 4
 FAST_READ_LANES: Final = 2
 SLOW_READ_LANES: Final = 6

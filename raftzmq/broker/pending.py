@@ -49,6 +49,7 @@ class Pending:
         avoid: the node that could not serve it last, or empty.
         text: its SQL if that is one of ``slow_texts``, else empty.
         tries: answers that sent it back into a queue.
+        refusals: how often a full node would not take it.
         reason: why it is still here, for the message when its time runs out.
         done: answered; whoever still holds it lets it go.
     """
@@ -67,6 +68,7 @@ class Pending:
         "min_index",
         "order",
         "reason",
+        "refusals",
         "sequence",
         "slow",
         "text",
@@ -101,6 +103,7 @@ class Pending:
         self.done = False
         self.avoid = ""
         self.tries = 0
+        self.refusals = 0
         self.text = b""
         self.reason = ""
 
@@ -142,6 +145,7 @@ class Counters:
     resent: int = 0
     repeated: int = 0
     deferred: int = 0
+    refused_full: int = 0
     redirected: int = 0
     leader_changes: int = 0
     nodes_lost: int = 0

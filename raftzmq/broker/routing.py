@@ -16,9 +16,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from heapq import heappop, heappush
 from typing import Final
 
 from raftzmq import limits
@@ -70,6 +70,9 @@ a search for each."""
 _AGAIN: Final = int(Flags.AGAIN)
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
+BACK_OFF_DOUBLINGS_MAX: Final = 4
+"""A full leader is asked again after RETRY_MS, doubled with each refusal so often: 320 ms. Sooner
+would cost it more than it saves; later would miss the room that others leave."""
 
 
 class Router:
@@ -98,7 +101,8 @@ class Router:
         self._cluster = cluster
         self._name = name
         self._dispatch = Dispatch(self.view, self.counters, self._expired)
-        self._parked: deque[tuple[int, Pending]] = deque()
+        self._parked: list[tuple[int, int, Pending]] = []
+        """A heap by due time, then arrival."""
         self._replies = Replies()
         self._slow_texts = SlowTexts()
         self._shares = Shares(requests_max, bytes_max)
@@ -197,7 +201,7 @@ class Router:
         if self._held_names_ms != now_ms:
             items = [item for queue in self._dispatch.queues() for item in queue]
             items += self._dispatch.again
-            items += [item for _, item in self._parked]
+            items += [item for *_, item in self._parked]
             for batch in self._dispatch.in_flight.values():
                 items += [item for item in batch.items if item is not None]
             self._held_names = {
@@ -356,6 +360,8 @@ class Router:
             self.view.refused(node, error_words(reply)[1])
             item.reason = error_words(reply)[0]
             self._dispatch.again.append(item)
+        elif code == Overloaded.code:
+            self._wait_for_room(item, error_words(reply)[0], now_ms)
         elif code in (Unavailable.code, NotExecuted.code):
             self._again_later(item, node, error_words(reply)[0], now_ms)
         elif code == OutcomeUnknown.code and item.client:
@@ -363,7 +369,7 @@ class Router:
             self._again_later(item, node, error_words(reply)[0], now_ms)
         elif not item.doubt:
             self._finish(item, blob)
-        elif code in (Overloaded.code, DiskFull.code):
+        elif code == DiskFull.code:
             self._again_later(item, node, error_words(reply)[0], now_ms)
         elif code in (DeadlineExpired.code, LedgerExpired.code):
             # Both would be taken for "this first attempt was not executed"; an attempt before
@@ -411,7 +417,7 @@ class Router:
         self.counters.leader_changes += 1
         self._leader = leader
         # What could not be served is served now, if ever.
-        self._dispatch.again += (item for _, item in self._parked if not item.done)
+        self._dispatch.again += (item for *_, item in self._parked if not item.done)
         self._parked.clear()
         for batch_id, batch in list(self._dispatch.in_flight.items()):
             if batch.lane is not Lane.WRITE or batch.node == leader:
@@ -447,7 +453,7 @@ class Router:
         item.reason = why
         item.avoid = node
         if item.tries > 1:
-            self._parked.append((now_ms + RETRY_MS, item))
+            self._park(item, now_ms + RETRY_MS)
         else:
             self._dispatch.again.append(item)
 
@@ -458,14 +464,29 @@ class Router:
         if item.is_write and self.view.leader not in (None, node):
             self._dispatch.again.append(item)  # another leads by now: no reason to wait
         else:
-            self._parked.append((now_ms + RETRY_MS, item))
+            self._park(item, now_ms + RETRY_MS)
+
+    def _wait_for_room(self, item: Pending, why: str, now_ms: int) -> None:
+        """A full leader refused this write, so it was not executed: rule 2 allows another try.
+
+        The client would do the same, at the price of its patience: it is told of errors that
+        somebody else caused. Its deadline ends the waiting.
+        """
+        item.reason = why
+        doublings = min(item.refusals, BACK_OFF_DOUBLINGS_MAX)
+        item.refusals += 1
+        self.counters.refused_full += 1
+        self._park(item, now_ms + (RETRY_MS << doublings))
+
+    def _park(self, item: Pending, until_ms: int) -> None:
+        heappush(self._parked, (until_ms, item.order, item))
 
     # -- time ------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> None:
         """Do what is due: expiries, silence, second attempts. Call once per loop round."""
         while self._parked and self._parked[0][0] <= now_ms:
-            item = self._parked.popleft()[1]
+            item = heappop(self._parked)[2]
             if not item.done:
                 self._dispatch.again.append(item)
         for node in self.view.silent(now_ms):
@@ -495,7 +516,7 @@ class Router:
                 for item in late:
                     self._expired(item)
             next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=NEVER_MS))
-        elsewhere = [*self._dispatch.again, *(item for _, item in self._parked)]
+        elsewhere = [*self._dispatch.again, *(item for *_, item in self._parked)]
         for batch in self._dispatch.in_flight.values():
             elsewhere.extend(item for item in batch.items if item is not None)
         for item in elsewhere:
@@ -561,7 +582,7 @@ class Router:
         self._stopping = True
         held = [item for queue in self._dispatch.queues() for item in queue]
         held += self._dispatch.again
-        held += [item for _, item in self._parked]
+        held += [item for *_, item in self._parked]
         for item in held:
             if item.done:
                 continue

@@ -16,6 +16,7 @@ import zmq
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, StorageDamaged, UnsupportedVersion
+from raftzmq.limits import GROWTH_BYTES_MAX, LOG_BYTES_MAX
 from raftzmq.node.applier import (
     Applied,
     Applier,
@@ -56,7 +57,7 @@ from raftzmq.replica.transfer import Transfers
 from raftzmq.statemachine.machine import Machine
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.doorman import Doorman
-from raftzmq.transport.intake import Intake
+from raftzmq.transport.intake import TURN_BYTES, Intake
 from raftzmq.transport.peers import PeerLinks
 from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
 from raftzmq.transport.wakeup import Mailbox
@@ -183,7 +184,10 @@ class Node:
         self._worker_router = open_socket(self._context, Purpose.WORKER_ROUTER)
         self._peer_intake = Intake(self._peer_router, DRAIN_MAX, lossy=True)
         self._client_intake = Intake(self._client_router, DRAIN_MAX)
-        self._doorman = Doorman({"peer": self._peer_router, "client": self._client_router})
+        self._doorman = Doorman(
+            {"peer": self._peer_router, "client": self._client_router},
+            bytes_max=GROWTH_BYTES_MAX + max(0, bounds.log_bytes_max - LOG_BYTES_MAX),
+        )
         bind(self._peer_router, config.nodes[name].peer)
         bind(self._client_router, config.nodes[name].client)
         self._worker_router.bind(ADDRESS)
@@ -344,11 +348,13 @@ class Node:
                 self._service.refuse(envelope, MalformedRequest("this is not a raftzmq message"))
 
     def _take_workers(self) -> None:
-        while True:
+        size_bytes = 0
+        while size_bytes < TURN_BYTES:  # what is left makes the next poll return at once
             try:
                 worker, _, answer = self._worker_router.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
+            size_bytes += len(answer)
             pool = self._fast if self._fast.owns(worker) else self._slow
             pool.finished(worker, answer)
         if self._gate.seen_index > self._replica.applied_index:

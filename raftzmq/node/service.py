@@ -32,6 +32,7 @@ from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
 from raftzmq.node.freshness import Freshness
 from raftzmq.node.queries import Queries
+from raftzmq.node.room import Room, fail_all
 from raftzmq.node.verify import verify
 from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, WorkerPool
 from raftzmq.raft.types import ReadState
@@ -41,7 +42,6 @@ from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Request, encode_command
 from raftzmq.statemachine.machine import EntryResult
 from raftzmq.transport.clock import monotonic_ms
-from raftzmq.transport.shares import Shares
 from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch, decode_request
 from raftzmq.wire.codec import DecodeError
 
@@ -69,6 +69,7 @@ class Counters:
     malformed: int = 0
     other_version: int = 0
     overloaded: int = 0
+    given_up: int = 0
     no_envelope: int = 0
     replies_unaddressed: int = 0
     replies_unread: int = 0
@@ -79,6 +80,7 @@ class Counters:
             "client malformed": self.malformed,
             "client other version": self.other_version,
             "client overload": self.overloaded,
+            "client given up for others": self.given_up,
             "client without envelope": self.no_envelope,
             "reply to a client that left": self.replies_unaddressed,
             "reply to a client that does not read": self.replies_unread,
@@ -141,8 +143,7 @@ class ClientService:
         self._addresses = client_addresses
         self._status = status
         self._observe = observe
-        self._shares = Shares(pending_max, limits.NODE_PENDING_BYTES_MAX)
-        self._open_batches = 0
+        self._room = Room(pending_max, limits.NODE_PENDING_BYTES_MAX)
         self._packed_status: bytes | None = None
         self._freshness = Freshness()
         self._now_ms = 0
@@ -162,7 +163,7 @@ class ClientService:
     @property
     def busy(self) -> bool:
         """Whether requests still wait for their answers."""
-        return self._shares.requests > 0
+        return self._room.requests > 0
 
     @property
     def visible_index(self) -> int:
@@ -189,19 +190,18 @@ class ClientService:
                 return
         longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
         size_bytes = len(frame)
-        admitted = self._shares.take(envelope[0], len(requests), size_bytes)
-        sent = partial(self._sent, size_bytes) if admitted else self._sent_refusal
-        batch = Batch(envelope, requests, sent, self._replica.raft.node, now_ms + longest)
-        if not admitted:
-            self.counters.overloaded += 1
-            self._fail_all(
-                batch, Overloaded("this node has too many requests waiting; try again shortly")
-            )
-            return
         self._batches += 1
-        self._open_batches += 1
+        sent = partial(self._sent, self._batches, size_bytes)
+        batch = Batch(envelope, requests, sent, self._replica.raft.node, now_ms + longest)
+        if not self._room.admit(self._batches, batch, size_bytes):
+            self.counters.overloaded += 1
+            refused = Batch(envelope, requests, self._sent_refusal, self._replica.raft.node, 0)
+            full = Overloaded("this node has too many requests waiting; try again shortly")
+            fail_all(refused, full)
+            return
+        self.counters.given_up = self._room.given_up
         heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
-        if len(self._deadlines) > 2 * self._open_batches + DONE_BATCHES_MAX:
+        if len(self._deadlines) > 2 * self._room.messages + DONE_BATCHES_MAX:
             # What is answered would stay until its deadline, which the client chose.
             self._deadlines = [each for each in self._deadlines if not each[2].done]
             heapify(self._deadlines)
@@ -222,7 +222,7 @@ class ClientService:
         """``requests`` without the repeated ones that this sender will get an answer to anyway."""
         held = {
             (request.client, request.sequence)
-            for _, _, batch in self._deadlines
+            for batch in self._room.of(envelope[0])
             if batch.envelope == envelope
             for request in batch.requests
         }
@@ -503,17 +503,14 @@ class ClientService:
             self._packed_status = self._status()
         return self._packed_status
 
-    def _sent(self, size_bytes: int, envelope: list[bytes], frame: bytes, count: int) -> None:
-        self._open_batches -= 1
-        self._shares.give_back(envelope[0], count, size_bytes)
+    def _sent(
+        self, number: int, size_bytes: int, envelope: list[bytes], frame: bytes, count: int
+    ) -> None:
+        self._room.closed(number, envelope[0], count, size_bytes)
         self._send(envelope, frame)
 
     def _sent_refusal(self, envelope: list[bytes], frame: bytes, count: int) -> None:
         self._send(envelope, frame)
-
-    def _fail_all(self, batch: Batch, error: RequestError) -> None:
-        for position in range(len(batch.requests)):
-            batch.fail(position, error)
 
     def _not_leader(self) -> NotLeader:
         leader = self._replica.raft.leader

@@ -6,8 +6,10 @@ of an unfinished message, or bytes that wait for a peer that does not read. So:
 - connections beyond CONNECTIONS_MAX are closed as they come; those that are there stay;
 - a process that has outgrown GROWTH_BYTES_MAX and grows on closes a connection per step. One that
   does not read what it is sent goes first; else chance decides, weighted by how much each has sent
-  since the last look. libzmq says of no connection how much it holds for it, and whoever is hit
-  without guilt reconnects and repeats itself.
+  in the last seconds. libzmq says of no connection how much it holds for it, and whoever is hit
+  without guilt reconnects and repeats itself. But the lost connection of a peer looks like the
+  death of that peer (DESIGN 11), so who has sent little, or much less than the worst, stays: it is
+  better to close too few, and the next at the next step.
 
 The descriptor of a connection comes from libzmq's own events. It may have been closed and used
 for something else since; a check of the local port makes that unlikely to matter, and a
@@ -16,7 +18,6 @@ connection closed by mistake is opened again by the other side.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import resource
@@ -32,15 +33,36 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from raftzmq import limits
+from raftzmq.transport.allocator import give_back
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.priority import put_strangers_last
 from raftzmq.transport.sockets import Socket
 
-LOOK_MS: Final = 100
+LOOK_MS: Final = 25
+"""Between two looks at the size: a stranger nearby sends up to a gigabyte per second."""
+GUESTS_LOOK_MS: Final = 100
+"""Between two looks at each connection of a large process."""
+GUESTS_REST_MS: Final = 1_000
+"""The same for a small one: each costs three system calls, and there may be thousands."""
 STEP_BYTES: Final = 16 << 20
 """Growth that costs a connection."""
 _DESCRIPTORS_KEPT: Final = 256
 """For files, the other sockets, and connections that are being closed."""
-_STUCK_LOOKS: Final = 10
-"""Without progress for so many looks, one second, a peer counts as one that does not read."""
+STUCK_MS: Final = 300
+"""A guest that has read too slowly for so long counts as one that does not read. Longer would cost
+a hundred megabytes of answers that wait for it; it matters for large processes only."""
+SLOWEST_BYTES_PER_S: Final = 64 << 10
+"""Who takes less while something waits for it reads too slowly."""
+BLAME_BYTES_MIN: Final = 1 << 20
+"""Who has sent less than this lately is not why the process grows."""
+BLAME_SHARE: Final = 8
+"""Nor is who has sent less than this part of what the worst has sent."""
+_PRIORITY_TRIES: Final = 40
+"""A second: a thread of libzmq gives itself its name some time after it was started."""
+_HALF_LIFE_MS: Final = 2_000
+_GIVE_BACK_MS: Final = 10_000
+"""Between two attempts of a large process to return freed memory. They hold up all that allocate,
+and what is returned costs page faults when it is needed again."""
 _FAILED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -60,22 +82,32 @@ class Traffic(NamedTuple):
 
 
 class Guest:
-    """One accepted connection, as of the last look."""
+    """One accepted connection, as of the last look.
 
-    __slots__ = ("descriptor", "stuck_looks", "traffic")
+    Attributes:
+        recent_bytes: what it has sent; half of it is forgotten every two seconds.
+        stuck_ms: how long it has taken little or nothing of what waits for it.
+    """
 
-    def __init__(self, descriptor: int) -> None:
+    __slots__ = ("descriptor", "recent_bytes", "seen_ms", "stuck_ms", "traffic")
+
+    def __init__(self, descriptor: int, now_ms: int) -> None:
         self.descriptor = descriptor
         self.traffic = Traffic(0, 0, 0)
-        self.stuck_looks = 0
+        self.recent_bytes = 0.0
+        self.seen_ms = now_ms
+        self.stuck_ms = 0
 
-    def looked_at(self, now: Traffic) -> int:
-        """Take over what is true now; returns the bytes it has sent since the last look."""
-        fresh = now.received - self.traffic.received
-        moved = now.acknowledged != self.traffic.acknowledged or not now.unsent
-        self.stuck_looks = 0 if moved else self.stuck_looks + 1
-        self.traffic = now
-        return max(0, fresh)
+    def looked_at(self, found: Traffic, now_ms: int) -> None:
+        """Take over what is true now."""
+        passed_ms = now_ms - self.seen_ms
+        fresh = max(0, found.received - self.traffic.received)
+        self.recent_bytes = fresh + self.recent_bytes * 0.5 ** (passed_ms / _HALF_LIFE_MS)
+        taken = found.acknowledged - self.traffic.acknowledged
+        reads = not found.unsent or taken * 1_000 > SLOWEST_BYTES_PER_S * passed_ms
+        self.stuck_ms = 0 if reads else self.stuck_ms + passed_ms
+        self.traffic = found
+        self.seen_ms = now_ms
 
 
 class Growth:
@@ -83,9 +115,13 @@ class Growth:
 
     Args:
         bytes_max: up to here it may grow as it likes.
+
+    Attributes:
+        half_bytes: beyond it a process is large, and what it does not need is worth returning.
     """
 
     def __init__(self, bytes_max: int) -> None:
+        self.half_bytes = bytes_max // 2
         self._bytes_max = bytes_max
         self._floor = bytes_max
 
@@ -98,15 +134,19 @@ class Growth:
         return max(0, steps)
 
 
-def choose(guests: Sequence[tuple[Guest, int]], rng: random.Random) -> Guest | None:
-    """Who has to go, of (guest, bytes sent since the last look); None: nobody is there."""
-    if not guests:
-        return None
-    stuck = [guest for guest, _ in guests if guest.stuck_looks >= _STUCK_LOOKS]
-    if stuck:
-        return max(stuck, key=lambda guest: guest.stuck_looks)
-    everyone = [guest for guest, _ in guests]
-    return rng.choices(everyone, [fresh + 1 for _, fresh in guests])[0]
+def choose(guests: Sequence[Guest], count: int, rng: random.Random) -> list[Guest]:
+    """Who has to go: at most ``count``, and nobody who is not to blame."""
+    stuck = [guest for guest in guests if guest.stuck_ms >= STUCK_MS]
+    chosen = sorted(stuck, key=lambda guest: guest.stuck_ms, reverse=True)[:count]
+    loud = [guest for guest in guests if guest.stuck_ms < STUCK_MS]
+    worst = max((guest.recent_bytes for guest in loud), default=0.0)
+    least = max(BLAME_BYTES_MIN, worst / BLAME_SHARE)
+    blamed = [guest for guest in loud if guest.recent_bytes >= least]
+    while blamed and len(chosen) < count:
+        victim = rng.choices(blamed, [guest.recent_bytes for guest in blamed])[0]
+        blamed.remove(victim)
+        chosen.append(victim)
+    return chosen
 
 
 class Doorman:
@@ -140,6 +180,8 @@ class Doorman:
         self._own_bytes = own_bytes or anonymous_bytes
         self._guests: dict[str, dict[int, Guest]] = {name: {} for name in sockets}
         self._ports: dict[str, int] = {}
+        self._guests_seen_ms = 0
+        self._gave_back_ms = 0
         self._rng = random.Random(os.urandom(16))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="doorman", daemon=True)
@@ -163,10 +205,13 @@ class Doorman:
             self._monitors[name].close(0)
 
     def _watch(self) -> None:
+        tries_left = _PRIORITY_TRIES
         while not self._stop.wait(LOOK_MS / 1000):
             for name, monitor in self._monitors.items():
                 self._take_events(name, monitor)
             self._look()
+            if tries_left:
+                tries_left = 0 if put_strangers_last() else tries_left - 1
 
     def _take_events(self, name: str, monitor: Socket) -> None:
         guests = self._guests[name]
@@ -178,7 +223,7 @@ class Doorman:
                     if len(guests) >= self._connections_max:
                         self._close(name, value, "too many connections")
                     else:
-                        guests[value] = Guest(value)
+                        guests[value] = Guest(value, monotonic_ms())
                 elif kind == zmq.EVENT_DISCONNECTED:
                     guests.pop(value, None)
                 elif kind == zmq.EVENT_ACCEPT_FAILED:
@@ -189,23 +234,26 @@ class Doorman:
             return
 
     def _look(self) -> None:
-        size = self._own_bytes()
-        steps = self._growth.steps(size)
-        watched = []
+        size_bytes = self._own_bytes()
+        steps = self._growth.steps(size_bytes)
+        now_ms = monotonic_ms()
+        large = size_bytes > self._growth.half_bytes
+        if large and now_ms >= self._gave_back_ms + _GIVE_BACK_MS:
+            self._gave_back_ms = now_ms
+            give_back()
+        rest_ms = GUESTS_LOOK_MS if large else GUESTS_REST_MS
+        if not steps and now_ms < self._guests_seen_ms + rest_ms:
+            return
+        self._guests_seen_ms = now_ms
+        watched: dict[Guest, str] = {}
         for name, guests in self._guests.items():
-            for guest in list(guests.values()):
-                now = _traffic(guest.descriptor)
-                if now is not None:
-                    watched.append((name, guest, guest.looked_at(now)))
-        for _ in range(steps):
-            victim = choose([(guest, fresh) for _, guest, fresh in watched], self._rng)
-            if victim is None:
-                break
-            [name] = [name for name, guest, _ in watched if guest is victim]
-            watched = [each for each in watched if each[1] is not victim]
-            self._close(name, victim.descriptor, "connection closed for memory")
-        if steps:
-            _give_back()
+            for guest in guests.values():
+                found = _traffic(guest.descriptor)
+                if found is not None:
+                    guest.looked_at(found, now_ms)
+                    watched[guest] = name
+        for victim in choose(list(watched), steps, self._rng):
+            self._close(watched[victim], victim.descriptor, "connection closed for memory")
 
     def _close(self, name: str, descriptor: int, why: str) -> None:
         self._count(name, why)
@@ -241,10 +289,3 @@ def _descriptors() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return soft if soft != resource.RLIM_INFINITY else 1 << 20
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, else the process stays as large as it once was."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -2,7 +2,12 @@
 
 A connection is refused when the space is full, and also when it alone holds more than what is
 still free: one holds at most half, two a third each, a hundred leave a hundredth for whoever
-comes next (dynamic thresholds; Choudhury and Hahne, 1998). No sockets, no clock.
+comes next (dynamic thresholds; Choudhury and Hahne, 1998).
+
+That alone does not do: connections that come, ask and go leave their requests behind, and each
+takes its part of what is left. So when it is full, whoever holds least of all may ask that the one
+that holds most gives something up (``outweighs``; pushing out the longest queue: Wei, Coyle and
+Hsiao, 1991). No sockets, no clock.
 """
 
 from __future__ import annotations
@@ -37,6 +42,25 @@ class Shares:
         self.bytes += size_bytes
         self._held[holder] = held + requests, held_bytes + size_bytes
         return True
+
+    def outweighs(self, holder: bytes, requests: int, size_bytes: int) -> bytes | None:
+        """Who must make room for so much more of ``holder``; None: nobody, it must wait itself.
+
+        It is who holds most, of what is short, if that is more than twice what ``holder`` would
+        hold: of two alike neither drives out the other.
+        """
+        held, held_bytes = self._held.get(holder, (0, 0))
+        wanted, wanted_bytes = held + requests, held_bytes + size_bytes
+        if not self._held:
+            return None
+        free, free_bytes = self._requests_max - self.requests, self._bytes_max - self.bytes
+        if requests > free or held > free:
+            largest = max(self._held, key=lambda name: self._held[name][0])
+            return largest if self._held[largest][0] > 2 * wanted else None
+        if size_bytes > free_bytes or held_bytes > free_bytes:
+            largest = max(self._held, key=lambda name: self._held[name][1])
+            return largest if self._held[largest][1] > 2 * wanted_bytes else None
+        return None
 
     def give_back(self, holder: bytes, requests: int, size_bytes: int) -> None:
         """``holder`` no longer holds so much."""

@@ -22,6 +22,7 @@ import zmq
 
 from raftzmq.errors import AddressInUse, ConfigError, StartError
 from raftzmq.limits import MESSAGE_BYTES_MAX
+from raftzmq.transport.allocator import bound_arenas
 
 LIBZMQ_MIN: Final = (4, 3, 2)
 """Older ones let an unauthenticated peer overrun a buffer (CVE-2019-13132)."""
@@ -89,7 +90,7 @@ _BINDS: Final = (
 _FRONT: Final = (
     *_BINDS,
     Option(zmq.ROUTER_MANDATORY, 1, "a reply that nobody takes must be counted; it is dropped"),
-    Option(zmq.SNDHWM, 10_000, "per client; what it has not read beyond that is dropped"),
+    Option(zmq.SNDHWM, 1_000, "messages per client; what it has not read beyond that is dropped"),
 )
 
 SOCKETS: Final[dict[Purpose, Profile]] = {
@@ -168,6 +169,7 @@ def open_context() -> Context:
         StartError: libzmq is too old.
     """
     require_libzmq()
+    bound_arenas()
     return zmq.Context(io_threads=2)
 
 

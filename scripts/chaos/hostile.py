@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.e2e.cluster import Cluster  # noqa: E402 - after the path is set
 from tests.hostile.attacks import ATTACKS  # noqa: E402
-from tests.hostile.siege import Siege, Workload  # noqa: E402
+from tests.hostile.siege import REQUESTS_MIN, Siege, Workload  # noqa: E402
 
 
 def main() -> int:
@@ -55,25 +55,34 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     workload = Workload(cluster.proxy)
     workload.start()
     began = time.monotonic()
+    reads = writes = 0
     try:
         siege = Siege(cluster, cluster.folder)
+        reads, writes = workload.reads, len(workload.acknowledged)
         siege.run(seed, arguments.scale, seconds=arguments.seconds, only=arguments.only)
+        reads, writes = workload.reads - reads, len(workload.acknowledged) - writes
     finally:
         workload.stop()
     took = time.monotonic() - began
     thrown = sum(line["thrown"] for line in siege.report)
     print(
         f"{len(siege.report)} attacks, {thrown} things thrown in {took:.0f} s; meanwhile "
-        f"{len(workload.acknowledged)} writes and {workload.reads} reads, the slowest "
-        f"{workload.slowest_s:.2f} s"
+        f"{writes} writes and {reads} reads, the slowest {workload.slowest_s:.2f} s"
+    )
+    print(
+        f"work of the processors for others than cluster, load and attackers: "
+        f"{siege.others_share:.0%}"
     )
     peaks = {name: f"{peak >> 20} MiB" for name, peak in siege.peak_bytes.items()}
     print("largest anonymous memory:", json.dumps(peaks))
     found = siege.complaints(workload)
+    if min(reads, writes) < REQUESTS_MIN:
+        found.append(f"too little traffic to say anything: {writes} writes, {reads} reads")
     if all(process.poll() is None for process in cluster.processes.values()):
         print("dropped, by cause:", json.dumps(siege.dropped(), indent=2))
-        cluster.wait_caught_up()
-        if len(cluster.digests()) != 1:
+        if arguments.only is None:
+            found += siege.missing()
+        if siege.replicas_differ():
             found.append("the replicas differ")
     return found
 

@@ -15,8 +15,13 @@ of a hundred thousand frames and without end, half greetings, slow connections, 
 stolen routing ids, sockets of wrong types, CURVE handshakes, connections that come and go.
 
 It fails when a request of the workload failed, an acknowledged row is missing, a process ended or
-was restarted, the term changed, memory passed its bound, or the replicas differ.
-Running clusters are not touched.
+was restarted, the term changed, memory passed its bound (640 MiB), files or sockets stayed open, a
+kind of hostile message was not counted, the replicas differ, or when it proved nothing: an attack
+never reached one of its targets, or the workload got less than 50 writes and 50 reads through.
+
+The attackers run at niceness 10, because on a network they would not compete with their victims for
+processors. What else works on this machine does: the share of it is printed, and where it is large
+a change of the term may be its doing. Running clusters are not touched.
 
   --seconds N   the attacks are repeated until so long has passed; 60 by default
   --seed N      of order and content of the attacks; random by default, printed

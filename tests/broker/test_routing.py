@@ -380,14 +380,68 @@ def test_after_doubt_a_leader_that_takes_no_more_is_asked_again(
     assert cluster.round(RETRY_MS)
 
 
-@pytest.mark.parametrize(
-    "code", [ConstraintFailed.code, Overloaded.code, DiskFull.code, LedgerExpired.code]
-)
+@pytest.mark.parametrize("code", [ConstraintFailed.code, DiskFull.code, LedgerExpired.code])
 def test_verdicts_on_a_first_attempt_are_passed_on(cluster: FakeCluster, code: int) -> None:
     cluster.ask(write(1))
     (batch,) = cluster.round()
     cluster.answer(batch, code)
     assert cluster.verdicts() == [(ALICE, 1, code)]
+
+
+@pytest.mark.parametrize("client", [b"client-a", b""])
+def test_a_write_waits_while_its_leader_is_full_and_less_and_less_often(
+    cluster: FakeCluster, client: bytes
+) -> None:
+    """What was refused for want of room was not executed, so even an anonymous one may go again."""
+    cluster.ask(write(1, client=client))
+    (batch,) = cluster.round()
+    for doubling in (0, 1, 2, 3, 4, 4):
+        cluster.answer(batch, Overloaded.code)
+        cluster.status("n1", "n1", 1)
+        assert cluster.verdicts() == []
+        assert cluster.round((RETRY_MS << doubling) - 1) == []
+        (batch,) = cluster.round(1)
+    cluster.answer(batch)
+    assert cluster.verdicts() == [(ALICE, 1, 0)]
+    assert cluster.router.counters.refused_full == 6
+
+
+def test_a_write_that_never_found_room_was_not_executed_and_says_why(
+    cluster: FakeCluster,
+) -> None:
+    cluster.ask(write(1, timeout_ms=100))
+    (batch,) = cluster.round()
+    cluster.answer(batch, Overloaded.code)
+    (batch,) = cluster.round(RETRY_MS)
+    cluster.answer(batch, Overloaded.code)
+    cluster.round(100)
+    ((_, reply),) = cluster.replies
+    assert reply.code == DeadlineExpired.code
+    assert b"(because)" in reply.body, "the words of the node that was full"
+
+
+def test_a_write_in_doubt_that_finds_no_room_stays_in_doubt(cluster: FakeCluster) -> None:
+    cluster.ask(write(1, timeout_ms=5_000))
+    cluster.round()
+    cluster.status("n2", "n2", 2)
+    (again,) = cluster.round()
+    cluster.answer(again, Overloaded.code)
+    cluster.round(5_000)
+    assert cluster.verdicts() == [(ALICE, 1, OutcomeUnknown.code)]
+
+
+def test_a_long_wait_for_room_holds_up_no_shorter_one(cluster: FakeCluster) -> None:
+    cluster.ask(write(1))
+    (batch,) = cluster.round()
+    for doubling in range(4):
+        cluster.answer(batch, Overloaded.code)
+        (batch,) = cluster.round(RETRY_MS << doubling)
+    cluster.answer(batch, Overloaded.code)
+    cluster.ask(write(2))
+    (other,) = cluster.round()
+    cluster.answer(other, Overloaded.code)
+    (other,) = cluster.round(RETRY_MS)
+    assert sequences(other) == [2]
 
 
 @pytest.mark.parametrize("code", [Unavailable.code, ShuttingDown.code, Overloaded.code])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,17 +11,53 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import raftzmq
-from raftzmq.limits import GROWTH_BYTES_MAX, NODE_PENDING_BYTES_MAX
-from tests.e2e.cluster import Cluster, ask
+from raftzmq.limits import GROWTH_BYTES_MAX
+from tests.e2e.cluster import Cluster, ask, wait_for
 from tests.hostile.attacks import ATTACKS
 
 ROOT = Path(__file__).resolve().parents[2]
-ANONYMOUS_BYTES_MAX = GROWTH_BYTES_MAX + NODE_PENDING_BYTES_MAX
-"""Beyond GROWTH_BYTES_MAX connections are closed with each step of growth; what arrives between two
-looks, and what the requests that are held cost, comes on top."""
+OVERSHOOT_BYTES: Final = 320 << 20
+"""What arrives between the moment a process has outgrown its bound and the moment the connection
+that did it is closed and libzmq has let go of what it held."""
+ANONYMOUS_BYTES_MAX: Final = GROWTH_BYTES_MAX + OVERSHOOT_BYTES
+ATTACKERS_NICE: Final = 10
+"""Attackers sit at other machines. Here they share the processors with what they attack, which must
+not lose to them in the scheduler what it would not lose on the network."""
+REQUESTS_MIN: Final = 50
+"""Of the workload, each way, while the attack lasts; fewer would prove nothing."""
+DESCRIPTORS_MORE_MAX: Final = 32
+"""After the attack: each of eight workers opens three files of state.db when it first reads, and
+the connections of the workload come and go. Each attack on connections opens hundreds."""
+
+NODE_CAUSES: Final = {
+    "malformed": "random, truncated, nested or bloated peer frames",
+    "other version": "peer frames of other versions",
+    "foreign cluster": "peer frames of another cluster",
+    "own name as sender": "forged peer frames",
+    "another life of the sender": "forged peer frames",
+    "an answer to another life of this node": "forged answers",
+    "a greeting with a wrong number": "forged greetings",
+    "peer frames": "messages of more or fewer frames",
+    "peer handshake failed": "connections to the peer port that are no ZMTP",
+    "client malformed": "requests that are none",
+    "client other version": "requests of other versions",
+    "client without envelope": "requests nobody could answer",
+    "client frames": "messages of a hundred thousand frames",
+    "client handshake failed": "connections to the client port that are no ZMTP",
+    "reply to a client that left": "clients that do not wait",
+}
+PROXY_CAUSES: Final = {
+    "dropped_envelope": "requests nobody could answer",
+    "dropped_overlong": "messages of a hundred thousand frames",
+    "dropped_version": "requests of other versions",
+    "dropped_malformed": "requests that are none",
+    "dropped_expired": "requests whose time ran out",
+    "dropped_reply": "clients that do not wait",
+    "client handshake failed": "connections that are no ZMTP",
+}
 
 
 @dataclass(slots=True)
@@ -92,12 +129,37 @@ def memory_bytes(pid: int) -> tuple[int, int]:
     return found["RssAnon"], found["VmHWM"]
 
 
+def descriptors(pid: int) -> int:
+    """Files and sockets that a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def busy_s() -> float:
+    """Seconds that all processors of this machine have worked, for whomever."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def process_s(pid: int) -> float:
+    """Processor seconds of a process and of its ended children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 class Siege:
     """One attacked cluster.
 
     Args:
         cluster: started, with a leader.
         scratch: where plan and report go.
+
+    Attributes:
+        report: a line per attack: attack, target, thrown, seconds, error.
+        peak_bytes: largest anonymous memory seen of each process.
+        others_share: part of the work of the processors that was done for nobody here: what an
+            election says about the attack while that is large, nobody can tell.
     """
 
     def __init__(self, cluster: Cluster, scratch: Path) -> None:
@@ -106,6 +168,9 @@ class Siege:
         self.report: list[dict[str, Any]] = []
         self.peak_bytes: dict[str, int] = {}
         self.before = {name: self.state(name) for name in cluster.names}
+        self.descriptors = {name: descriptors(pid) for name, pid in self._pids().items()}
+        self.others_share = 0.0
+        self._attacks: list[str] = []
 
     def state(self, name: str) -> dict[str, Any]:
         """Status of a node, which must answer."""
@@ -139,22 +204,40 @@ class Siege:
             only = sorted(ATTACKS.keys() - {"replayed"})  # nothing was caught that it could throw
         path = self.scratch / "plan.json"
         path.write_text(json.dumps(plan))
-        command = [sys.executable, "-m", "tests.hostile.campaign", "--plan", str(path)]
+        self._attacks = only if only is not None else sorted(ATTACKS)
+        command = ["nice", "-n", str(ATTACKERS_NICE), sys.executable, "-m"]
+        command += ["tests.hostile.campaign", "--plan", str(path)]
         command += ["--seed", str(seed), "--scale", str(scale), "--seconds", str(seconds)]
         if only is not None:
             command += ["--only", *only]
         out = self.scratch / "report.jsonl"
+        worked, ours = busy_s(), self._processor_s()
+        thrown_s = 0.0
         with out.open("w") as written:
             attackers = subprocess.Popen(command, stdout=written, cwd=ROOT)
             try:
                 while attackers.poll() is None:
                     self._look()
+                    thrown_s = process_s(attackers.pid)
                     time.sleep(0.05)
             finally:
                 attackers.kill()
                 attackers.wait()
         self._look()
+        worked = busy_s() - worked
+        ours = self._processor_s() - ours + thrown_s
+        self.others_share = max(0.0, 1 - ours / worked) if worked else 0.0
         self.report += [json.loads(line) for line in out.read_text().splitlines()]
+
+    def _pids(self) -> dict[str, int]:
+        return {
+            name: process.pid
+            for name, process in self.cluster.processes.items()
+            if process.poll() is None
+        }
+
+    def _processor_s(self) -> float:
+        return sum(map(process_s, (*self._pids().values(), os.getpid())))
 
     def _look(self) -> None:
         for name, process in self.cluster.processes.items():
@@ -173,6 +256,61 @@ class Siege:
         }
         return found
 
+    def replicas_differ(self) -> bool:
+        """Whether two replicas hold something else at the same index.
+
+        Writes of attackers may still be on their way through the proxy, so the replicas are asked
+        until they answer for one index.
+
+        Raises:
+            TimeoutError: they never do.
+        """
+
+        def at_one_index() -> set[tuple[int, str]] | None:
+            self.cluster.wait_caught_up()
+            found = self.cluster.digests()
+            return found if len({index for index, _ in found}) == 1 else None
+
+        return len(wait_for(at_one_index, "all replicas at one index")) != 1
+
+    def missing(self) -> list[str]:
+        """Causes that every siege with all attacks must have counted, and that one did not."""
+        dropped = self.dropped()
+        wanted = {**dict.fromkeys(self.cluster.names, NODE_CAUSES), "proxy": PROXY_CAUSES}
+        return [
+            f"not counted at {where}: {cause} ({what})"
+            for where, causes in wanted.items()
+            for cause, what in causes.items()
+            if not dropped[where].get(cause)
+        ]
+
+    def _descriptor_complaints(self) -> list[str]:
+        """Connections that stay behind; those of clients that went are given ten seconds."""
+        found: list[str] = []
+        for _ in range(100):
+            found = [
+                f"{name} had {before} files and sockets open, has {now}"
+                for name, pid in self._pids().items()
+                for before, now in [(self.descriptors[name], descriptors(pid))]
+                if now > before + DESCRIPTORS_MORE_MAX
+            ]
+            if not found:
+                break
+            time.sleep(0.1)
+        return found
+
+    def _arrival_complaints(self) -> list[str]:
+        """An attack that some target never saw in whole or in part proves nothing."""
+        targets = [f"peer {name}" for name in self.cluster.names]
+        targets += [f"client {name}" for name in self.cluster.names] + ["front"]
+        arrived = {(line["attack"], line["target"]) for line in self.report if line["thrown"]}
+        return [
+            f"{attack} never reached {target}"
+            for target in targets
+            for attack in self._attacks
+            if (attack, target) not in arrived
+        ]
+
     def complaints(self, workload: Workload) -> list[str]:
         """What did not hold, in words; nothing when all is well."""
         found = [f"workload: {error}" for error in workload.errors[:20]]
@@ -188,6 +326,8 @@ class Siege:
         for name, peak in self.peak_bytes.items():
             if peak > ANONYMOUS_BYTES_MAX:
                 found.append(f"{name} grew to {peak >> 20} MiB")
+        found += self._descriptor_complaints()
+        found += self._arrival_complaints()
         for line in self.report:
             broken = str(line["error"]).startswith("broken attack")
             if broken or (not line["thrown"] and line["error"] is None):

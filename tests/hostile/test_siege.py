@@ -16,33 +16,11 @@ from tests.hostile.tap import Tap
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
-SEED, SCALE = 20, 0.01
-"""A hundredth of what the issue asks for: scripts/chaos/hostile.sh throws all of it."""
-PATIENT = "election_ticks = 200"
-"""Two seconds: attackers, workload and five processes share the machine of the tests with others,
-and an election because of them would say nothing."""
-
-NODE_CAUSES = {
-    "malformed": "random, truncated, nested or bloated peer frames",
-    "other version": "peer frames of other versions",
-    "foreign cluster": "peer frames of another cluster",
-    "own name as sender": "forged peer frames",
-    "another life of the sender": "forged peer frames",
-    "an answer to another life of this node": "forged answers",
-    "a greeting with a wrong number": "forged greetings",
-    "peer frames": "messages of more or fewer frames",
-    "peer handshake failed": "connections to the peer port that are no ZMTP",
-    "client malformed": "requests that are none",
-    "client other version": "requests of other versions",
-    "client without envelope": "requests nobody could answer",
-    "client frames": "messages of a hundred thousand frames",
-    "client handshake failed": "connections to the client port that are no ZMTP",
-    "reply to a client that left": "clients that do not wait",
-}
-PROXY_CAUSES = {
-    "dropped_envelope", "dropped_overlong", "dropped_version", "dropped_malformed",
-    "dropped_expired", "dropped_reply", "client handshake failed",
-}  # fmt: skip
+SEED, SCALE = 20, 0.03
+"""A part of what the issue asks for: scripts/chaos/hostile.sh throws all of it."""
+PATIENT = "election_ticks = 100"
+"""One second instead of 0.4: attackers, workload and five processes share the machine of the tests
+with others, and an election because of those would say nothing."""
 
 
 @contextmanager
@@ -68,14 +46,10 @@ def test_no_attack_on_any_socket_is_noticed_by_the_workload(make_cluster: MakeCl
         siege.run(SEED, SCALE)
         assert len(workload.acknowledged) > before
     assert siege.complaints(workload) == []
-    cluster.wait_caught_up()
-    assert len(cluster.digests()) == 1
-    dropped = siege.dropped()
+    assert not siege.replicas_differ()
+    assert siege.missing() == []
     for name in cluster.names:
         assert siege.state(name)["boot"] == 1, "the secret part of a boot id is told to nobody"
-        missing = {cause: what for cause, what in NODE_CAUSES.items() if cause not in dropped[name]}
-        assert not missing, f"not counted at {name}: {missing}; counted: {dropped[name]}"
-    assert {cause for cause in PROXY_CAUSES if not dropped["proxy"].get(cause)} == set()
 
 
 def test_genuine_messages_that_are_replayed_change_nothing(make_cluster: MakeCluster) -> None:

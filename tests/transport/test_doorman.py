@@ -10,7 +10,17 @@ from contextlib import contextmanager
 
 import zmq
 
-from raftzmq.transport.doorman import STEP_BYTES, Doorman, Growth, Guest, Traffic, choose
+from raftzmq.transport.doorman import (
+    BLAME_BYTES_MIN,
+    SLOWEST_BYTES_PER_S,
+    STEP_BYTES,
+    STUCK_MS,
+    Doorman,
+    Growth,
+    Guest,
+    Traffic,
+    choose,
+)
 from raftzmq.transport.sockets import Context, Purpose, Socket, bind, open_socket
 from tests.hostile import zmtp
 
@@ -92,13 +102,54 @@ def test_growth_costs_one_connection_per_step_and_only_once() -> None:
     assert growth.steps(101 * STEP_BYTES) == 1
 
 
-def test_who_does_not_read_goes_first_and_else_who_sent_most_is_likely() -> None:
-    stuck, loud, quiet = Guest(1), Guest(2), Guest(3)
-    for _ in range(12):
-        stuck.looked_at(Traffic(acknowledged=5, received=9, unsent=1_000))
+def guest(descriptor: int, sent: int, *, stuck_ms: int = 0) -> Guest:
+    found = Guest(descriptor, 0)
+    found.looked_at(Traffic(acknowledged=0, received=sent, unsent=0), 0)
+    found.stuck_ms = stuck_ms
+    return found
+
+
+def test_a_guest_that_takes_too_little_for_too_long_counts_as_one_that_does_not_read() -> None:
+    found, slow = Guest(1, 0), 1_000  # bytes in 100 ms: less than SLOWEST_BYTES_PER_S
+    taken = 0
+    for now_ms in range(100, STUCK_MS, 100):
+        taken += slow
+        found.looked_at(Traffic(acknowledged=taken, received=9, unsent=1_000), now_ms)
+        assert found.stuck_ms < STUCK_MS
+    found.looked_at(Traffic(acknowledged=taken + slow, received=9, unsent=1_000), STUCK_MS)
+    assert found.stuck_ms == STUCK_MS
+    fast = taken + slow + SLOWEST_BYTES_PER_S
+    found.looked_at(Traffic(acknowledged=fast, received=9, unsent=1_000), STUCK_MS + 100)
+    assert found.stuck_ms == 0
+
+
+def test_who_has_nothing_to_read_is_not_slow() -> None:
+    found = Guest(1, 0)
+    found.looked_at(Traffic(acknowledged=0, received=9, unsent=0), 10 * STUCK_MS)
+    assert found.stuck_ms == 0
+
+
+def test_what_a_guest_has_sent_is_forgotten_by_and_by() -> None:
+    found = guest(1, 1 << 20)
+    found.looked_at(found.traffic, 2_000)
+    assert found.recent_bytes == 1 << 19
+    found.looked_at(Traffic(0, (1 << 20) + 5, 0), 4_000)
+    assert found.recent_bytes == (1 << 18) + 5
+
+
+def test_who_does_not_read_goes_first_then_who_sent_most_is_likely() -> None:
+    stuck, loud, less = guest(1, 0, stuck_ms=STUCK_MS), guest(2, 1 << 30), guest(3, 1 << 28)
     rng = random.Random(1)
-    assert choose([(loud, 1 << 30), (stuck, 0), (quiet, 0)], rng) is stuck
-    stuck.looked_at(Traffic(acknowledged=6, received=9, unsent=1_000))
-    picks = [choose([(loud, 1 << 30), (quiet, 0)], rng) for _ in range(100)]
-    assert picks.count(loud) > 95
-    assert choose([], rng) is None
+    assert choose([loud, stuck, less], 1, rng) == [stuck]
+    assert set(choose([loud, stuck, less], 9, rng)) == {stuck, loud, less}
+    picks = [choose([loud, less], 1, rng) for _ in range(100)]
+    assert 65 < picks.count([loud]) < 95
+    assert choose([], 3, rng) == []
+
+
+def test_who_sent_little_or_much_less_than_the_worst_stays_whatever_it_costs() -> None:
+    """The connection of a peer that is closed looks like the death of that peer."""
+    rng = random.Random(1)
+    loud, peer, idle = guest(1, 1 << 30), guest(2, 100 << 20), guest(3, BLAME_BYTES_MIN - 1)
+    assert choose([loud, peer, idle], 100, rng) == [loud]
+    assert choose([idle, guest(4, 5)], 100, rng) == []
