@@ -17,6 +17,7 @@ from raftzmq.broker.routing import Router
 from raftzmq.transport.clock import monotonic_ms
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import Intake
+from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Context, Purpose, Socket, bind, connect, open_socket
 
 CLOSE_LINGER_MS: Final = 200
@@ -59,14 +60,15 @@ class Broker:
         self.router = Router(
             nodes, cluster=cluster, name=name, requests_max=requests_max, bytes_max=bytes_max
         )
-        self._poller = zmq.Poller()
+        self._readiness = Readiness()
         self._observe_at_ms = 0
         self._nodes: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
+        self._names: dict[str, tuple[int, int]] = {}
         self._frontend = open_socket(self._context, Purpose.BROKER_ROUTER)
         self._intake = Intake(self._frontend, DRAIN_MESSAGES_MAX)
         self._doorman = Doorman({"client": self._frontend})
-        self._poller.register(self._frontend, zmq.POLLIN)
+        self._clients = self._readiness.watch(self._frontend)
         try:
             for address in addresses:
                 bind(self._frontend, address)
@@ -81,8 +83,10 @@ class Broker:
         monitor = dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._nodes[node] = dealer
         self._monitors[node] = monitor
-        self._poller.register(dealer, zmq.POLLIN)
-        self._poller.register(monitor, zmq.POLLIN)
+        self._names[node] = (
+            self._readiness.watch(monitor, receives_only=True),
+            self._readiness.watch(dealer),
+        )
         connect(dealer, address)
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -100,15 +104,15 @@ class Broker:
         """One round of the loop; waits at most 100 ms for something to do."""
         router = self.router
         router.dropped_at_sockets = self._doorman.seen
-        ready = dict(self._poller.poll(router.wait_ms(monotonic_ms())))
+        ready = self._readiness.wait(router.wait_ms(monotonic_ms()))
         now_ms = monotonic_ms()
-        for node, monitor in self._monitors.items():
+        for node, (monitor, _) in self._names.items():
             if monitor in ready:
-                self._read_monitor(node, monitor, now_ms)
-        for node, dealer in self._nodes.items():
+                self._read_monitor(node, self._monitors[node], now_ms)
+        for node, (_, dealer) in self._names.items():
             if dealer in ready:
-                self._take_answers(node, dealer, now_ms)
-        if self._frontend in ready:
+                self._take_answers(node, self._nodes[node], now_ms)
+        if self._clients in ready:
             self._take_requests(now_ms)
         if now_ms >= self._observe_at_ms:
             self._observe_at_ms = now_ms + OBSERVE_MS
@@ -167,6 +171,7 @@ class Broker:
 
     def close(self) -> None:
         """Close all sockets; what the clients have not taken yet gets a moment to leave."""
+        self._readiness.close()
         for node, dealer in self._nodes.items():
             dealer.disable_monitor()
             self._monitors[node].close(0)

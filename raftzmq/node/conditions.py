@@ -48,12 +48,19 @@ def standing_condition(standing: Standing) -> Condition | None:
 
 
 class Conditions:
-    """The conditions that hold now, by name."""
+    """The conditions that hold now, by name.
+
+    Attributes:
+        refusing_reads: one that refuses reads.
+        refusing_writes: one that refuses writes.
+        names: of all of them.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, Condition] = {}
         self.refusing_reads: Condition | None = None
         self.refusing_writes: Condition | None = None
+        self.names: tuple[str, ...] = ()
 
     def set(self, name: str, condition: Condition | None) -> None:
         """Hold ``condition`` under ``name``, in place of what was there; None clears it."""
@@ -64,6 +71,7 @@ class Conditions:
         held = self._held.values()
         self.refusing_reads = next((each for each in held if each.refuses_reads), None)
         self.refusing_writes = next((each for each in held if each.refuses_writes), None)
+        self.names = tuple(self._held)
 
     def sentences(self) -> dict[str, str]:
         """Name -> sentence of each condition."""

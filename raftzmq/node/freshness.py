@@ -30,6 +30,8 @@ class Freshness:
 
     def applied(self, applied_index: int) -> None:
         """The state holds everything up to ``applied_index``."""
+        if not self._answered:
+            return
         waiting = []
         for index, asked_ms in self._answered:
             if index > applied_index:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -35,6 +35,7 @@ from raftzmq.node.gate import StateGate
 from raftzmq.node.leaderless import Leaderless
 from raftzmq.node.niceness import NICE
 from raftzmq.node.observers import Observers
+from raftzmq.node.pace import Pace
 from raftzmq.node.queries import Queries
 from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NodeSnapshots, NotTaken, TakeFailed, Taken
@@ -59,6 +60,7 @@ from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import TURN_BYTES, Intake
 from raftzmq.transport.peers import PeerLinks
+from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
 from raftzmq.transport.wakeup import Mailbox
 from raftzmq.wire.client import encode_batch, encode_reply
@@ -184,6 +186,7 @@ class Node:
         self._worker_router = open_socket(self._context, Purpose.WORKER_ROUTER)
         self._peer_intake = Intake(self._peer_router, DRAIN_MAX, lossy=True)
         self._client_intake = Intake(self._client_router, DRAIN_MAX)
+        self._readiness = Readiness()
         self._doorman = Doorman(
             {"peer": self._peer_router, "client": self._client_router},
             bytes_max=GROWTH_BYTES_MAX + max(0, bounds.log_bytes_max - LOG_BYTES_MAX),
@@ -243,42 +246,41 @@ class Node:
         """
         self._applier.start()
         self._doorman.start()
-        poller = zmq.Poller()
-        for socket in (self._peer_router, self._client_router, self._worker_router):
-            poller.register(socket, zmq.POLLIN)
-        mail = self._mail.fileno()
-        poller.register(mail, zmq.POLLIN)
-        monitors = frozenset(self._links.monitors())
-        for monitor in monitors:
-            poller.register(monitor, zmq.POLLIN)
-        tick_ms = self._config.limits.tick_ms
-        next_tick_ms = monotonic_ms() + tick_ms
+        readiness = self._readiness
+        peers = readiness.watch(self._peer_router, receives_only=True)
+        clients = readiness.watch(self._client_router)
+        workers = readiness.watch(self._worker_router)
+        mail = readiness.watch_descriptor(self._mail.fileno())
+        monitors = {
+            readiness.watch(monitor, receives_only=True) for monitor in self._links.monitors()
+        }
+        pace = Pace(self._config.limits.tick_ms, monotonic_ms())
         stop_at_ms: int | None = None
         try:
             while True:
                 # Set before the look at the mail: see _post.
                 self._awaits_applied = self._service.awaits_applied or not self._ready
-                rest_ms = max(0, next_tick_ms - monotonic_ms())
-                ready = dict(poller.poll(0 if self._has_awaited_mail() else rest_ms))
+                rest_ms = pace.rest_ms(self._quiet_ticks(), monotonic_ms())
+                ready = readiness.wait(0 if self._has_awaited_mail() else rest_ms)
                 now_ms = monotonic_ms()
+                slept = pace.slept(now_ms)
+                self._count_ticks(slept)
                 # An attempt to receive where nothing is costs as much as a small message.
-                if self._peer_router in ready:
+                if peers in ready:
                     self._take_peers()
                 if not monitors.isdisjoint(ready):
                     self._take_link_events()
-                if self._client_router in ready:
+                if clients in ready:
                     self._take_clients(now_ms)
-                if self._worker_router in ready:
+                if workers in ready:
                     self._take_workers()
                 if len(self._mail) or mail in ready:
                     self._take_mail()
-                if now_ms >= next_tick_ms:
-                    # A process that was paused does not owe the ticks it slept through: time
-                    # that nobody could use must not look like silence of the others.
-                    for _ in range(min(3, 1 + (now_ms - next_tick_ms) // tick_ms)):
-                        self._replica.tick()
-                        self._leaderless.tick()
-                    next_tick_ms = now_ms + tick_ms
+                due = pace.due(now_ms)
+                self._count_ticks(due)
+                # Also when none is due: a follower that hears each heartbeat in time may never
+                # have one that is.
+                if slept or due:
                     self._disk.tick(now_ms)
                     self._applier.tick(now_ms)
                     self._service.expire(now_ms)
@@ -288,7 +290,9 @@ class Node:
                     stop_at_ms = self._begin_stop(now_ms)
                 self._service.end_of_round(wall_ms())
                 self._flush()
-                self._observers.update(self._report.key(), self._report.encoded, now_ms)
+                self._observers.update(
+                    self._report.key(), self._replica.applied_index, self._report.encoded, now_ms
+                )
                 if not self._ready:
                     self._check_ready()
                 if stop_at_ms is not None and (
@@ -298,6 +302,29 @@ class Node:
                     break
         finally:
             self._close()
+
+    def _count_ticks(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self._replica.tick()
+            self._leaderless.tick()
+
+    def _quiet_ticks(self) -> int:
+        """After so many ticks something may be due, unless something arrives before.
+
+        Followers hear a heartbeat well before they would look by themselves.
+        """
+        if (
+            self._service.busy
+            or not self._ready
+            or self._stop_requested
+            or self._conditions.names
+            or self._replica.transfers.receiving
+            or self._slow.running()
+            or self._replica.applied_index < self._replica.raft.commit_index
+        ):
+            return 1
+        limit = 2 * self._config.limits.heartbeat_ticks
+        return min(limit, self._replica.raft.quiet_ticks())
 
     def _post(self, report: Report) -> None:
         """Hand over what the applier did; called by the applier.
@@ -413,7 +440,7 @@ class Node:
     def _flush(self) -> None:
         left = self._replica.flush()
         if left.committed:
-            self._applier.apply(left.committed)
+            self._applier.apply(list(left.committed))
         for fact in left.trace:
             if isinstance(fact, RoleChanged):
                 self._log(
@@ -444,7 +471,7 @@ class Node:
             self._ready = True
             self._on_ready()
 
-    def _take_ready_index(self, states: list[ReadState]) -> None:
+    def _take_ready_index(self, states: Sequence[ReadState]) -> None:
         for state in states:
             if state.context == READY_CONTEXT:
                 self._ready_index = state.index
@@ -496,6 +523,7 @@ class Node:
         self._snapshots.stop()
         self._links.close()
         self._doorman.stop()
+        self._readiness.close()
         for socket in (self._peer_router, self._client_router, self._worker_router):
             socket.close(linger=200 if socket is self._client_router else 0)
         self._context.term()

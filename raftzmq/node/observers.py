@@ -7,6 +7,8 @@ from collections.abc import Callable
 from raftzmq import limits
 
 OBSERVERS_MAX = 64
+UNCHANGED_PERIODS = 5
+"""Who hears nothing for a second takes a node for dead (broker/health.py)."""
 
 
 class Observers:
@@ -14,7 +16,8 @@ class Observers:
 
     Args:
         push: sends (routing id, status body); may drop.
-        period_ms: at most so long between two pushes.
+        period_ms: between two pushes while entries are applied; UNCHANGED_PERIODS of them while
+            nothing happens.
 
     Attributes:
         refused: registrations that found the list full. Who is on it stays on it, so strangers
@@ -26,6 +29,7 @@ class Observers:
         self._period_ms = period_ms
         self._expires_ms: dict[bytes, int] = {}
         self._last_key: object = None
+        self._last_applied = 0
         self._last_push_ms = 0
         self.refused = 0
 
@@ -36,13 +40,19 @@ class Observers:
         else:
             self.refused += 1
 
-    def update(self, key: object, status: Callable[[], bytes], now_ms: int) -> None:
+    def update(
+        self, key: object, applied_index: int, status: Callable[[], bytes], now_ms: int
+    ) -> None:
         """Push the status if ``key`` (role, term, leader) changed or a period went by."""
         if not self._expires_ms:
             return
-        if key == self._last_key and now_ms - self._last_push_ms < self._period_ms:
-            return
+        if key == self._last_key:
+            unchanged = applied_index == self._last_applied
+            period_ms = self._period_ms * (UNCHANGED_PERIODS if unchanged else 1)
+            if now_ms - self._last_push_ms < period_ms:
+                return
         self._last_key = key
+        self._last_applied = applied_index
         self._last_push_ms = now_ms
         body = status()
         for identity, expires_ms in list(self._expires_ms.items()):

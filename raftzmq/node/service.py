@@ -8,7 +8,7 @@ or by its deadline.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heappop, heappush
@@ -258,7 +258,7 @@ class ClientService:
             self._replica.raft.read_index(COMMIT_CONTEXT)
         self._asks_commit = False
 
-    def read_states(self, states: list[ReadState]) -> None:
+    def read_states(self, states: Sequence[ReadState]) -> None:
         """Raft answered reads: run those whose index is applied, fail the refused."""
         for state in states:
             self._freshness.answered(state.context, state.index)

@@ -36,8 +36,7 @@ class StatusReport:
 
     def key(self) -> tuple[object, ...]:
         """What observers must hear of at once."""
-        raft = self._replica.raft
-        return raft.role, raft.term, raft.leader, *self._conditions.sentences()
+        return *self._replica.raft.leadership, self._conditions.names
 
     def encoded(self) -> bytes:
         """The packed NodeStatus."""

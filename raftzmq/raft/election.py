@@ -30,12 +30,17 @@ def tick(state: RaftState) -> None:
         roles.restart_timer(state)
 
 
-def check_quorum(state: RaftState) -> None:
-    """A leader that no quorum answered within an election timeout steps down (thesis 6.2)."""
+def quorum_ticks(state: RaftState) -> int:
+    """Ticks until a leader that hears nobody any more steps down (thesis 6.2)."""
     contact = {peer: progress.binding_tick for peer, progress in state.progress.items()}
     contact[state.node] = state.now
     heard = committed_index(state.configuration, contact)
-    if state.now - heard >= state.config.election_ticks:
+    return state.config.election_ticks - (state.now - heard)
+
+
+def check_quorum(state: RaftState) -> None:
+    """A leader that no quorum answered within an election timeout steps down (thesis 6.2)."""
+    if quorum_ticks(state) <= 0:
         roles.become_follower(state, state.term, None, "no quorum answers")
 
 

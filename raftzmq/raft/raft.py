@@ -149,6 +149,18 @@ class Raft:
             if state.reads.asked:
                 reads.tick(state)
 
+    def quiet_ticks(self) -> int:
+        """After so many ticks something may be due, at the least 1; the ones before only count.
+
+        Until a message arrives, that is, or anything else is called.
+        """
+        state = self._state
+        if state.role is Role.LEADER:
+            return max(1, min(replication.quiet_ticks(state), election.quorum_ticks(state)))
+        if state.role is Role.FOLLOWER and state.may_promise and not state.reads.asked:
+            return max(1, state.election_timeout - state.election_elapsed)
+        return 1
+
     def step(self, message: Message) -> None:
         """A message arrived, decoded and addressed to this node; from a peer, so never trusted
         to be recent, in order, or single."""
@@ -283,6 +295,12 @@ class Raft:
     def leader(self) -> NodeId | None:
         """Leader of the current term as far as this node knows; itself included."""
         return self._state.leader
+
+    @property
+    def leadership(self) -> tuple[Role, int, NodeId | None]:
+        """Role, term and leader at once, for who compares them often."""
+        state = self._state
+        return state.role, state.term, state.leader
 
     @property
     def commit_index(self) -> int:

@@ -89,6 +89,17 @@ def tick(state: RaftState) -> None:
             state.replicate_due = True
 
 
+def quiet_ticks(state: RaftState) -> int:
+    """Ticks until ``tick`` or that of a transfer may have something to do."""
+    untold = any(
+        progress.flow is Flow.REPLICATE and progress.commit_sent < state.commit_index
+        for progress in state.progress.values()
+    )
+    if untold or state.transfer is not None:
+        return 1
+    return state.config.heartbeat_ticks - state.heartbeat_elapsed
+
+
 def broadcast_heartbeat(state: RaftState) -> None:
     """Tell every peer that the leader lives, and the current ReadIndex round.
 

@@ -10,7 +10,7 @@ This module does not decide anything, knows no socket and no clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from raftzmq.errors import NoRoom
 from raftzmq.raft.messages import Message
@@ -23,10 +23,10 @@ from raftzmq.storage.contract import LogStore
 class Round:
     """What one flush leaves for the host, in order; filled by ``carry_out``."""
 
-    committed: list[Entry] = field(default_factory=list)
-    read_states: list[ReadState] = field(default_factory=list)
-    snapshots_wanted: list[NodeId] = field(default_factory=list)
-    trace: list[Fact] = field(default_factory=list)
+    committed: tuple[Entry, ...] = ()
+    read_states: tuple[ReadState, ...] = ()
+    snapshots_wanted: tuple[NodeId, ...] = ()
+    trace: tuple[Fact, ...] = ()
     fsyncs: int = 0
     unsaved: Ready | None = None
     """There was no room to persist this one. Nothing that follows it may happen before it."""
@@ -73,9 +73,9 @@ def carry_out(
         if ready.entries:
             last = ready.entries[-1]
             raft.persisted(LogPosition(last.index, last.term))
-        left.committed.extend(ready.committed)
-        left.read_states.extend(ready.read_states)
-        left.snapshots_wanted.extend(ready.snapshots_wanted)
-        left.trace.extend(ready.trace)
+        left.committed += ready.committed
+        left.read_states += ready.read_states
+        left.snapshots_wanted += ready.snapshots_wanted
+        left.trace += ready.trace
         ready = raft.ready()
     return left

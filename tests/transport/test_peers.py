@@ -99,7 +99,10 @@ def test_a_lost_link_is_reported_once_and_comes_back(context: Context) -> None:
         inbox.close()
         assert wait(made, bool) == [LinkEvent("n2", False)]
         assert made.connected() == frozenset()
-        assert not made.send("n2", [b"into the void"])
+        # The end, too, is reported a moment before libzmq stops taking messages for it.
+        deadline = monotonic_ms() + PATIENCE_MS
+        while made.send("n2", [b"into the void"]):
+            assert monotonic_ms() < deadline
         inbox, _ = router(context, address)
         with inbox:
             assert wait(made, bool) == [LinkEvent("n2", True)]
