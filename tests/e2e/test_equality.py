@@ -400,7 +400,9 @@ def test_a_database_damaged_under_a_running_node_is_rebuilt_while_the_others_ser
     with Writing(cluster) as writing:
         garble(cluster, victim)
         if found_by == "write":
-            code, _, body = cluster.write("UPDATE t SET v = v || '!' WHERE v LIKE '%fill%'")
+            # Named, so that the proxy may ask the next leader for its result.
+            update = statements("UPDATE t SET v = v || '!' WHERE v LIKE '%fill%'")
+            code, _, body = ask(cluster.proxy, 1, update, client=b"u" * 16, sequence=1)
             assert code == 0, body
         else:
             query = statements("SELECT count(*) FROM t WHERE v LIKE '%fill%'")
