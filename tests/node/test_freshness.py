@@ -40,3 +40,13 @@ def test_the_age_counts_from_the_question_not_from_the_answer() -> None:
     freshness.applied(9)
     assert freshness.within(100, 300)
     assert not freshness.within(99, 300)
+
+
+def test_an_answer_proves_no_more_than_its_own_question_asked_for() -> None:
+    freshness = Freshness()
+    freshness.asked(1, 100)
+    freshness.asked(2, 500)
+    freshness.answered(1, 7)
+    freshness.applied(7)
+    assert freshness.within(100, 200)
+    assert not freshness.within(100, 550), "the second question is not answered yet"

@@ -49,9 +49,11 @@ def test_install_waits_for_the_running_reader_interrupts_and_closes_it() -> None
 
     installer = threading.Thread(target=install)
     installer.start()
-    assert not installed.wait(0.05)
-    assert seen[0].interrupted
-    leave.set()
+    try:
+        assert not installed.wait(0.05)
+        assert seen[0].interrupted
+    finally:
+        leave.set()  # else a failure would never end: the interpreter waits for its threads
     installer.join()
     thread.join()
     assert installed.is_set()

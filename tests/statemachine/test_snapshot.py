@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from raftzmq.errors import StorageFailed
+from raftzmq.statemachine.command import CommandFlags, Request
 from raftzmq.statemachine.digest import content_digest
 from raftzmq.statemachine.machine import Machine
 from raftzmq.statemachine.snapshot import SnapshotAbandoned, take
-from tests.statemachine.world import World, anonymous, entry
+from tests.statemachine.world import World, anonymous, entry, payload
 
 
 def test_a_snapshot_is_a_whole_replica(world: World, tmp_path: Path) -> None:
@@ -34,6 +35,26 @@ def test_a_snapshot_is_a_whole_replica(world: World, tmp_path: Path) -> None:
     world.machine.apply([made])
     assert content_digest(copy) == content_digest(world.path)
     machine.close()
+
+
+def test_a_replica_made_of_a_snapshot_knows_which_writes_were_applied(
+    world: World, tmp_path: Path
+) -> None:
+    world.ok("CREATE TABLE t(a)")
+    insert = payload("INSERT INTO t VALUES(1) RETURNING a")
+    named, keyed = Request(b"ann-0123", 1, 0, insert), Request(b"some key", 1, 0, insert)
+    first = world.entry(named), world.entry(keyed, flags=CommandFlags.KEYED)
+    (tmp_path / "copy").mkdir()
+    copy = World(tmp_path / "copy")
+    copy.machine.close()
+    take(world.path, copy.path)
+    copy.machine = Machine(copy.path)
+    for replica in (copy, world):
+        again = replica.entry(named), replica.entry(keyed, flags=CommandFlags.KEYED)
+        assert again == first
+        assert replica.rows("SELECT count(*) FROM t") == [[2]]
+    assert copy.digest() == world.digest()
+    copy.machine.close()
 
 
 def test_writes_during_the_copy_stay_out(world: World, tmp_path: Path) -> None:
