@@ -10,6 +10,7 @@ import typer
 from raftzmq import __version__
 from raftzmq.cli import exit_codes
 from raftzmq.cli.bench import bench
+from raftzmq.cli.chaos import chaos
 from raftzmq.cli.check import check
 from raftzmq.cli.demo.command import demo
 from raftzmq.cli.kill import kill
@@ -65,6 +66,7 @@ for _command in (
     demo,
     bench,
     check,
+    chaos,
 ):
     app.command()(_command)
 

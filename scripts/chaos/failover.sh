@@ -45,11 +45,6 @@ Example: scripts/chaos/failover.sh --fault kill --rounds 5
 TEXT
 }
 
-for argument in "$@"; do
-    case "$argument" in --help | -h) usage; exit 0 ;; esac
-done
-
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$HERE/../venv.sh"
-prepare_venv ""
-exec "$VENV/bin/python" "$HERE/failover.py" "$@"
+# shellcheck source=scripts/program.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../program.sh"
+run_program failover.py "$@"

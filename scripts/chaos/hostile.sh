@@ -34,12 +34,6 @@ Example: scripts/chaos/hostile.sh --seconds 30 --scale 0.1 --only spoofed_sender
 TEXT
 }
 
-for argument in "$@"; do
-    case "$argument" in --help | -h) usage; exit 0 ;; esac
-done
-
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$HERE/../venv.sh"
-prepare_venv ""
-cd "$ROOT"
-exec "$VENV/bin/python" "$HERE/hostile.py" "$@"
+# shellcheck source=scripts/program.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../program.sh"
+run_program hostile.py "$@"

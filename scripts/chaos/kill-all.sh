@@ -1,36 +1,26 @@
 #!/usr/bin/env bash
-# Kills all processes of a cluster at once, under load, again and again; no acknowledged row may
-# be lost or doubled.
+# Kills all nodes and proxies of a running cluster at once, and has them started again.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: scripts/chaos/kill-all.sh [--rounds N] [--writers N] [--seed N] [--keep]
+Usage: scripts/chaos/kill-all.sh [--seconds N] [--config FILE]
 
-Starts a cluster of its own (three nodes, a proxy, and `raftzmq start` that keeps them) in a
-temporary folder on free loopback ports. Each round: 64 writers insert unique rows through the
-proxy; after 0.5 to 2 seconds one `kill -9` hits all five processes; the cluster is started again
-while the writers still wait for their answers; then every row is read back.
+Kills every node and proxy with SIGKILL at the same moment, waits N seconds, and has them started
+again. kill-all-rounds.sh does so under load with a cluster of its own, and counts rows.
 
-A round fails when an acknowledged row is missing, a row is there twice, a row is there that was
-refused or never sent, the three replicas are not equal, or too few writes were acknowledged before
-the kill to mean anything. Running clusters are not touched.
+Works only on a cluster whose nodes are all on this machine: on loopback, or started by
+cluster.sh.
 
-  --rounds N             20 by default, about 6 seconds each
-  --writers N            64 by default
-  --acknowledged-min N   acknowledged writes that a round needs before the kill; 200 by default
-  --seed N               of the moments of the kills; random by default, printed
-  --keep                 keep the data folders and logs; they are always kept after a failure
+  --seconds N     how long all are down; 3 by default
+  --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
 
-Exit code: 0 every round passed, 1 not so, 2 wrong arguments.
+Exit code: 0 it was seen to take effect, was taken back, and the cluster is whole again; 1 not so;
+2 wrong arguments.
+Example: raftzmq start &  scripts/chaos/kill-all.sh
 TEXT
 }
 
-for argument in "$@"; do
-    case "$argument" in --help | -h) usage; exit 0 ;; esac
-done
-
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$HERE/../venv.sh"
-prepare_venv ""
-exec "$VENV/bin/python" "$HERE/kill_all.py" "$@"
+# shellcheck source=scripts/program.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../program.sh"
+run_program inject.py kill-all "$@"

@@ -9,7 +9,8 @@ Usage: scripts/chaos/kill-leader.sh [--config FILE]
 Finds the leader of the running cluster, kills its process with SIGKILL, and prints who leads next,
 after how many milliseconds, and when a linearizable read was answered again.
 
-Works only on a cluster whose nodes are all on this machine (loopback addresses).
+Works only on a cluster whose nodes are all on this machine: on loopback, or started by
+cluster.sh.
 
   --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
 
@@ -18,11 +19,6 @@ Example: raftzmq start &  scripts/chaos/kill-leader.sh
 TEXT
 }
 
-for argument in "$@"; do
-    case "$argument" in --help | -h) usage; exit 0 ;; esac
-done
-
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$HERE/../venv.sh"
-prepare_venv ""
-exec "$VENV/bin/python" "$HERE/leader.py" kill "$@"
+# shellcheck source=scripts/program.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../program.sh"
+run_program leader.py kill "$@"

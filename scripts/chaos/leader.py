@@ -1,7 +1,7 @@
 """Kills or pauses the leader of a running cluster on this machine, and watches what follows.
 
-Run by kill-leader.sh and pause-leader.sh. Signals go only to processes of this machine: every
-node of nodes.toml must be on loopback, and the process must look like raftzmq.
+Run by kill-leader.sh and pause-leader.sh. Signals go only to processes of this machine: see
+running.py for which clusters, and the process must look like raftzmq.
 """
 
 # ruff: noqa: T201  (printing is what this program is for)
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from running import find_cluster
+
 import raftzmq
-from raftzmq.cli.options import open_config
+from raftzmq.chaos.trouble import ChaosError
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import RaftzmqError
 from raftzmq.observe.ask import Asker
@@ -26,13 +27,8 @@ from raftzmq.wire.client import Kind
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.status import NodeStatus, decode_status
 
-_LOOPBACK = re.compile(r"ipc://.*|tcp://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+")
 WAIT_S = 15.0
 """For a leader to be there, and for the next one to be elected."""
-
-
-class ChaosError(Exception):
-    """What was asked for cannot be done, or did not happen; the message says why."""
 
 
 def main() -> int:
@@ -41,8 +37,7 @@ def main() -> int:
     # Whoever stops this script must not leave a leader paused: finally clauses have to run.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        config = open_config(arguments.config)
-        _only_this_machine(config)
+        config = find_cluster(arguments.config)
         with Asker({name: node.client for name, node in config.nodes.items()}) as asker:
             old = _wait_for_leader(asker, config.nodes, beyond_term=0)
             _check_is_raftzmq(old)
@@ -51,7 +46,7 @@ def main() -> int:
                 _kill(config, asker, old)
             else:
                 _pause(config, asker, old, arguments.seconds)
-    except (ChaosError, RaftzmqError) as error:
+    except RaftzmqError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -135,15 +130,6 @@ def _ask(asker: Asker, names: list[str]) -> dict[str, NodeStatus]:
             except DecodeError:
                 continue
     return statuses
-
-
-def _only_this_machine(config: ClusterConfig) -> None:
-    for node in config.nodes.values():
-        if not (_LOOPBACK.fullmatch(node.peer) and _LOOPBACK.fullmatch(node.client)):
-            raise ChaosError(
-                f"node {node.name} is not on loopback ({node.client}); this script harms only "
-                f"clusters that live on this machine"
-            )
 
 
 def _check_is_raftzmq(status: NodeStatus) -> None:

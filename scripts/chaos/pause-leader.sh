@@ -10,7 +10,8 @@ Finds the leader of the running cluster, stops its process with SIGSTOP for N se
 leads meanwhile, wakes it up with SIGCONT, and prints when it stepped down. The leader is woken up
 also when this script is interrupted.
 
-Works only on a cluster whose nodes are all on this machine (loopback addresses).
+Works only on a cluster whose nodes are all on this machine: on loopback, or started by
+cluster.sh.
 
   --seconds N     how long the pause lasts; 3 by default
   --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
@@ -20,11 +21,6 @@ Example: raftzmq start &  scripts/chaos/pause-leader.sh --seconds 5
 TEXT
 }
 
-for argument in "$@"; do
-    case "$argument" in --help | -h) usage; exit 0 ;; esac
-done
-
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$HERE/../venv.sh"
-prepare_venv ""
-exec "$VENV/bin/python" "$HERE/leader.py" pause "$@"
+# shellcheck source=scripts/program.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../program.sh"
+run_program leader.py pause "$@"

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from raftzmq.chaos.shim import FaultFile, build, compiler
 from raftzmq.errors import StorageFailed
 from raftzmq.storage.sqlite_log import SqliteLogStore
 from tests.e2e.cluster import Cluster, wait_for
@@ -18,7 +17,6 @@ from tests.e2e.load import Load
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
-SOURCE = Path(__file__).with_name("faulty_disk.c")
 LIMITS = "log_bytes_max = 600000\nlog_keep_bytes = 100000"
 
 
@@ -26,26 +24,22 @@ class Faults:
     """Makes system calls of the nodes of a cluster fail."""
 
     def __init__(self, cluster: Cluster) -> None:
-        library = cluster.folder / "faulty_disk.so"
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
+        library = cluster.folder / "faulty.so"
+        if compiler() is None:
             pytest.skip("no C compiler for the library that makes system calls fail")
-        subprocess.run(
-            [compiler, "-O2", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True
-        )
+        build(library)
         self._folder = cluster.folder
         for name in cluster.names:
-            faults = str(self._folder / f"{name}.faults")
-            cluster.environment[name] = {"LD_PRELOAD": str(library), "FAULTS": faults}
+            cluster.environment[name] = self._file(name).environment(library)
+
+    def _file(self, name: str) -> FaultFile:
+        return FaultFile(self._folder / f"{name}.faults")
 
     def arm(self, name: str, call: str, end: str, times: int = 1, number: int = errno.EIO) -> None:
-        draft = self._folder / "draft"
-        draft.write_text(f"{call} {end} {number} {times}\n")
-        draft.replace(self._folder / f"{name}.faults")
+        self._file(name).add(call, end, number, times)
 
     def disarm(self, name: str) -> None:
-        (self._folder / f"{name}.faults").unlink()
-        (self._folder / f"{name}.faults").touch()
+        self._file(name).clear()
 
     def fired(self, name: str) -> list[str]:
         file = self._folder / f"{name}.faults.fired"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from raftzmq.chaos.kinds import KINDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.sh"))
 EXPLAINED = [ROOT / "scripts" / "test-systemd.sh", *sorted((ROOT / "scripts/chaos").glob("*.sh"))]
@@ -65,3 +67,51 @@ def test_leader_on_another_machine_is_left_alone(what: str, tmp_path: Path) -> N
     found = run(sys.executable, ROOT / "scripts/chaos/leader.py", what, "--config", config)
     assert found.returncode == 1
     assert "not on loopback" in found.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts/chaos").glob("*.sh")), ids=name)
+def test_wrong_arguments_are_refused(script: Path) -> None:
+    found = run(script, "--no-such-argument")
+    assert found.returncode == 2
+    assert found.stderr
+
+
+FAULTS = {
+    "kill-random": (), "kill-proxy": (), "kill-all": (), "pause": (), "partition": ("full",),
+    "network": ("loss",), "slow-disk": (), "fill-disk": (), "fsync-error": (), "clock": ("jump",),
+    "rolling-restart": (), "wipe-node": (), "all": (), "heal": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "words"), FAULTS.items())
+def test_no_fault_touches_another_machine(
+    what: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = tmp_path / "nodes.toml"
+    config.write_text(REMOTE)
+    found = run(ROOT / f"scripts/chaos/{what}.sh", *words, "--config", config)
+    assert found.returncode == 1
+    assert "not on loopback" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("partition", ("sideways",)),
+        ("partition", ()),
+        ("network", ("loss", "--percent", "0")),
+        ("network", ("loss", "--one-way", "out")),
+        ("pause", ("--seconds", "-1")),
+        ("clock", ("jump", "--by", "noon")),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(what: str, words: tuple[str, ...]) -> None:
+    assert run(ROOT / f"scripts/chaos/{what}.sh", *words).returncode == 2
+
+
+def test_each_kind_of_fault_has_a_script() -> None:
+    folder = ROOT / "scripts/chaos"
+    for kind in KINDS:
+        family, _, shape = kind.partition("-")
+        alone, shared = folder / f"{kind}.sh", folder / f"{family}.sh"
+        assert alone.exists() or f"{shape}" in shared.read_text().splitlines()[6], kind

@@ -1,0 +1,116 @@
+"""Disks that are slow, that fail, that are full."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from raftzmq.chaos.faults.fault import Fault
+from raftzmq.chaos.shim import EIO
+from raftzmq.chaos.stand import is_gone, started_ticks
+from raftzmq.chaos.trouble import ChaosError
+
+_TELL_S: Final = 20.0
+_DATABASES: Final = ("/raft.db-wal", "/raft.db", "/state.db-wal", "/state.db")
+
+
+class SlowDisk(Fault):
+    """Each fsync of one node takes so many milliseconds longer."""
+
+    wants_whole = False
+
+    def inject(self) -> None:
+        self.target = self.pick_node()
+        shim = self.stand.shim(self.target)
+        self._before = shim.fired("slow")
+        milliseconds = self.planned.numbers.get("sync_ms", 150)
+        self.note(f"{milliseconds} ms per fsync")
+        for end in _DATABASES:
+            shim.add("slow", end, milliseconds)
+
+    def heal(self) -> None:
+        if not self.target:
+            return
+        shim = self.stand.shim(self.target)
+        shim.remove("slow")
+        slowed = shim.fired("slow") - self._before
+        if slowed:
+            self.proven(f"{slowed} fsyncs were slow")
+        else:
+            self.note("no fsync came")
+
+
+class FsyncError(Fault):
+    """One fsync fails with EIO: the node has to end at once, and is started again."""
+
+    def inject(self) -> None:
+        self.target = self.pick_node()
+        shim = self.stand.shim(self.target)
+        pid = self.stand.processes.pid(self.target)
+        if pid is None:
+            raise ChaosError(f"{self.target} does not run")
+        began, before = started_ticks(pid), shim.fired("sync")
+        self.stand.processes.expect_end(self.target)
+        # state.db is made durable now and then only, raft.db for each batch.
+        ends = _DATABASES[2:] if self.planned.numbers.get("state") else _DATABASES[:2]
+        for end in ends:
+            shim.add("sync", end, EIO, 1)
+        self.note(f"EIO for {' or '.join(ends)}")
+        deadline = time.monotonic() + max(self.planned.for_s, _TELL_S)
+        while not is_gone(pid) and started_ticks(pid) == began:
+            if time.monotonic() > deadline:
+                shim.remove("sync")
+                failed = shim.fired("sync") - before
+                raise ChaosError(
+                    f"{self.target} goes on after {failed} of its fsyncs failed"
+                    if failed
+                    else f"{self.target} made no fsync in {_TELL_S:.0f} s that could have failed"
+                )
+            self.stand.sleep(0.01)
+        shim.remove("sync")
+        self._pid = pid
+        failed = shim.fired("sync") - before
+        if not failed:
+            raise ChaosError(f"{self.target} ended, but not by a failed fsync")
+        self.proven(f"{failed} failed, process {pid} ended")
+
+    def heal(self) -> None:
+        if self.target:
+            if self.target in self.stand.shims:
+                self.stand.shims[self.target].remove("sync")
+            self.stand.processes.start(self.target)
+
+
+class FillDisk(Fault):
+    """Somebody else fills the disk of one node, or of all, to the last byte."""
+
+    def inject(self) -> None:
+        everyone = self.planned.numbers.get("all") and not self.victim
+        names = list(self.stand.nodes) if everyone else [self.pick_node()]
+        self.target = ",".join(names)
+        for name in names:
+            self.stand.disk(name).fill()
+        self._told: dict[str, str] = {}
+
+    def look(self) -> None:
+        for name, status in self.stand.look().items():
+            if name in self.target.split(",") and "disk" in status.conditions:
+                self._told[name] = status.conditions["disk"]
+
+    def heal(self) -> None:
+        if not self.target:
+            return
+        names = self.target.split(",")
+        deadline = time.monotonic() + _TELL_S
+        while len(self._told) < len(names) and time.monotonic() < deadline:
+            for name in names:
+                self.stand.disk(name).fill()
+            self.look()
+            self.stand.sleep(0.1)
+        for name in names:
+            self.stand.disk(name).remove()
+        if len(self._told) == len(names):
+            self.proven(f"condition: {self._told[names[0]]}")
+        else:
+            silent = [name for name in names if name not in self._told]
+            self.note(f"{', '.join(silent)} never said that the disk is full")

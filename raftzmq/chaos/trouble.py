@@ -1,0 +1,9 @@
+"""What goes wrong with a run of chaos itself, as opposed to with the cluster under it."""
+
+from __future__ import annotations
+
+from raftzmq.errors import StartError
+
+
+class ChaosError(StartError):
+    """A fault cannot be injected, or the run cannot begin or go on; the message says why."""
