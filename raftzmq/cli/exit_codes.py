@@ -17,6 +17,9 @@
 80  an address is in use
 81  a file in the data folder is damaged
 82  writing or syncing a file failed
+101 sim: a crash, or a broken check of the product
+102 sim: liveness; the faults were over and the cluster did not come to serve
+103 sim: safety; the name of the violated invariant is printed
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ USAGE: Final = 2
 NOT_LINEARIZABLE: Final = 6
 UNDECIDED: Final = 7
 HISTORY_UNREADABLE: Final = 8
+SIM_CRASH: Final = 101
+SIM_LIVENESS: Final = 102
+SIM_SAFETY: Final = 103
 
 _BY_OUTCOME: Final = {Outcome.NOT_EXECUTED: 3, Outcome.REJECTED: 4, Outcome.UNKNOWN: 5}
 

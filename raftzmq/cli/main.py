@@ -17,6 +17,7 @@ from raftzmq.cli.kill import kill
 from raftzmq.cli.queries import queries
 from raftzmq.cli.read import read
 from raftzmq.cli.rebuild import rebuild
+from raftzmq.cli.sim import sim
 from raftzmq.cli.start import start
 from raftzmq.cli.status import status
 from raftzmq.cli.stop import stop
@@ -67,6 +68,7 @@ for _command in (
     bench,
     check,
     chaos,
+    sim,
 ):
     app.command()(_command)
 

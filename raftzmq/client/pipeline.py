@@ -147,7 +147,7 @@ class Pipeline:
         while True:
             self._due(now_ms)
             self._flush(now_ms)
-            wait_ms = 0 if self._finished else max(0, self._wake_ms(until_ms) - now_ms)
+            wait_ms = 0 if self._finished else max(0, self.wake_ms(until_ms) - now_ms)
             if not self._channel.wait(wait_ms):
                 self._receive()
                 self._lost("the connection broke")
@@ -163,7 +163,8 @@ class Pipeline:
             if now_ms >= until_ms:
                 return []
 
-    def _wake_ms(self, until_ms: int) -> int:
+    def wake_ms(self, until_ms: int) -> int:
+        """When ``poll`` has something to do although nothing arrives; at most ``until_ms``."""
         wake_ms = min(until_ms, self._next_expiry_ms)
         if self._later:
             wake_ms = min(wake_ms, self._later[0][0])

@@ -167,6 +167,22 @@ class Applier:
         """Queue an install; entries up to the snapshot's index are skipped from then on."""
         self._inbox.put(job)
 
+    def work(self) -> bool:
+        """Carry out what is queued, in the caller's thread; for a host that never starts this one.
+
+        Returns:
+            False when nothing was queued.
+
+        Raises:
+            RaftzmqError: the applier cannot go on; the process must stop.
+        """
+        try:
+            item = self._next.popleft() if self._next else self._inbox.get_nowait()
+        except queue.Empty:
+            return False
+        self._take(item)
+        return True
+
     @property
     def doing(self) -> tuple[Doing, int] | None:
         """``Machine.doing`` of the machine in use."""
@@ -242,14 +258,7 @@ class Applier:
             return []
 
     def _apply_fresh(self, entries: Sequence[Entry]) -> list[Entry]:
-        done = self._machine.applied[0]
-        fresh = [entry for entry in entries if entry.index > done]
-        if self._awaits_next:
-            # state.db went back. What was committed before raft heard of it lies beyond a gap,
-            # and comes again behind what fills it.
-            while fresh and fresh[0].index != done + 1:
-                fresh.pop(0)
-            self._awaits_next = not fresh
+        fresh = self._fresh(entries)
         for group in _transactions(fresh):
             if self._is_nice:
                 return [entry for entry in fresh if entry.index >= group[0].index]
@@ -262,6 +271,23 @@ class Applier:
             if last.kind is EntryKind.CHECKSUM:
                 self._reached_checksum(LogPosition(last.index, last.term))
         return []
+
+    def _fresh(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of ``entries`` that are not applied, each once.
+
+        After an install the same entries may come twice, and within one group: what was
+        committed before raft heard of the install, and what it handed out again after. If
+        state.db went back, the former lie beyond a gap that the latter fill.
+        """
+        fresh: list[Entry] = []
+        last = self._machine.applied[0]
+        for entry in entries:
+            if entry.index <= last or (self._awaits_next and entry.index != last + 1):
+                continue
+            fresh.append(entry)
+            last = entry.index
+        self._awaits_next = self._awaits_next and not fresh
+        return fresh
 
     def _apply_group(self, group: list[LogEntry]) -> int:
         """Apply them, some of them, or wait a while for room and apply none; says how many.

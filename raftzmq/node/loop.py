@@ -10,25 +10,16 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import zmq
 
 from raftzmq.config import ClusterConfig
-from raftzmq.errors import MalformedRequest, StorageDamaged, UnsupportedVersion
+from raftzmq.errors import MalformedRequest, UnsupportedVersion
 from raftzmq.limits import GROWTH_BYTES_MAX, LOG_BYTES_MAX
-from raftzmq.node.applier import (
-    Applied,
-    Applier,
-    Checkpointed,
-    Failed,
-    Installed,
-    Report,
-    Stuck,
-    Tired,
-)
+from raftzmq.node.applier import Applied, Applier, Failed, Report
 from raftzmq.node.conditions import Conditions, standing_condition
-from raftzmq.node.content_checks import ContentChecks, Hashed, HashFailed
+from raftzmq.node.content_checks import ContentChecks
 from raftzmq.node.disk import DiskWatch
 from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
@@ -37,25 +28,18 @@ from raftzmq.node.niceness import NICE
 from raftzmq.node.observers import Observers
 from raftzmq.node.pace import Pace
 from raftzmq.node.queries import Queries
+from raftzmq.node.rounds import Mail, Rounds
 from raftzmq.node.service import ClientService
-from raftzmq.node.snapshots import NodeSnapshots, NotTaken, TakeFailed, Taken
-from raftzmq.node.startup import Opened, apply_limits
+from raftzmq.node.snapshots import NodeSnapshots
+from raftzmq.node.startup import Opened, apply_limits, open_machine
 from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
-from raftzmq.raft.types import (
-    Configuration,
-    ReadState,
-    Role,
-    RoleChanged,
-    Standing,
-    StandingChanged,
-)
+from raftzmq.raft.types import Configuration, Standing
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
-from raftzmq.statemachine.machine import Machine
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import TURN_BYTES, Intake
@@ -70,10 +54,6 @@ DRAIN_MAX = 256
 """Messages taken from one socket in one round; the others get their turn after that."""
 ROUTING_ID_BYTES_MAX = 255
 """What ZeroMQ allows; whatever stands in front of the delimiter is kept until the answer."""
-READY_CONTEXT = 0
-"""Context of the node's own read index at start; those of clients count from 1."""
-CHECKPOINT_BYTES_MAX = 16 << 20
-"""Log written between two checkpoints of state.db; less where the log may hold less."""
 
 
 class Node:
@@ -98,10 +78,6 @@ class Node:
         self._config = config
         self._name = name
         self._log = log
-        self._on_ready = on_ready
-        self._ready = False
-        self._ready_asked = False
-        self._ready_index: int | None = None
         self._stop_requested = False
         self._awaits_applied = True
         bounds = config.limits
@@ -109,16 +85,14 @@ class Node:
         # From the system: whoever could guess it could tell the seeds of random() in SQL.
         rng = random.Random(os.urandom(32))
         self._context = open_context()
-        self._mail: Mailbox[Report | Taken | NotTaken | TakeFailed | Hashed | HashFailed | None] = (
-            Mailbox()
-        )
+        self._mail: Mailbox[Mail | None] = Mailbox()
         self._gate = StateGate(opened.state_path)
         self._snapshots = NodeSnapshots(opened.folder.path, self._gate, self._mail.put)
         self._checks = ContentChecks(self._gate, self._mail.put)
         self._applier = Applier(
             opened.state_path,
             opened.machine,
-            Machine,
+            open_machine,
             self._post,
             self._gate,
             self._checks.reached,
@@ -159,7 +133,6 @@ class Node:
                 rng=random.SystemRandom(),
             ),
         )
-        self._checkpointed_bytes = 0
         self._peer_odd_frames = 0
         self._conditions = Conditions()
         self._conditions.set("standing", standing_condition(raft.standing))
@@ -231,6 +204,16 @@ class Node:
         self._report.service = self._service
         self._report.dropped_at_sockets = self._dropped_at_sockets
         equality.ended_service = self._service.end_service
+        self._rounds = Rounds(
+            replica=self._replica,
+            service=self._service,
+            applier=self._applier,
+            disk=self._disk,
+            conditions=self._conditions,
+            bounds=bounds,
+            log=log,
+            on_ready=on_ready,
+        )
 
     def stop(self) -> None:
         """Ask the loop to hand over leadership and end; callable from a signal handler."""
@@ -259,7 +242,7 @@ class Node:
         try:
             while True:
                 # Set before the look at the mail: see _post.
-                self._awaits_applied = self._service.awaits_applied or not self._ready
+                self._awaits_applied = self._service.awaits_applied or not self._rounds.ready
                 rest_ms = pace.rest_ms(self._quiet_ticks(), monotonic_ms())
                 ready = readiness.wait(0 if self._has_awaited_mail() else rest_ms)
                 now_ms = monotonic_ms()
@@ -289,12 +272,12 @@ class Node:
                     # Before the flush, which sends what the handover begins with.
                     stop_at_ms = self._begin_stop(now_ms)
                 self._service.end_of_round(wall_ms())
-                self._flush()
+                self._rounds.flush()
                 self._observers.update(
                     self._report.key(), self._replica.applied_index, self._report.encoded, now_ms
                 )
-                if not self._ready:
-                    self._check_ready()
+                if not self._rounds.ready:
+                    self._rounds.check_ready()
                 if stop_at_ms is not None and (
                     now_ms >= stop_at_ms or not (self._hands_over() or self._service.busy)
                 ):
@@ -315,7 +298,7 @@ class Node:
         """
         if (
             self._service.busy
-            or not self._ready
+            or not self._rounds.ready
             or self._stop_requested
             or self._conditions.names
             or self._replica.transfers.receiving
@@ -389,93 +372,8 @@ class Node:
 
     def _take_mail(self) -> None:
         for item in self._mail.drain():
-            if isinstance(item, Applied):
-                self._replica.applied_index = item.results[-1].index
-                self._service.applied(item.results)
-                self._service.run_ready()
-                self._maybe_checkpoint()
-            elif isinstance(item, Checkpointed):
-                bounds = self._config.limits
-                if self._replica.log_size.held_bytes() > bounds.log_bytes_max:
-                    self._replica.compact(item.index, bounds.log_keep_bytes)
-            elif isinstance(item, Installed):
-                self._log(
-                    f"snapshot at index {item.snapshot.index} from {item.sender} "
-                    + ("installed" if item.why is None else f"refused: {item.why}")
-                )
-                self._replica.installed(
-                    item.snapshot, item.sender, item.term, item.why, swapped=item.swapped
-                )
-                self._service.run_ready()
-            elif isinstance(item, Taken):
-                self._replica.snapshot_taken(item.source)
-            elif isinstance(item, NotTaken):
-                self._replica.transfers.not_taken()
-            elif isinstance(item, Stuck):
-                self._disk.applier_stuck(item.why)
-            elif isinstance(item, Tired):
-                self._applier.relieve()
-            elif isinstance(item, Hashed):
-                self._replica.hashed(item.position, item.digest)
-            elif isinstance(item, Failed | TakeFailed | HashFailed):
-                self._failed(item.error)
-
-    def _failed(self, error: BaseException) -> None:
-        """state.db cannot be read or written; what a copy from another node repairs, is.
-
-        Raises:
-            BaseException: ``error``, when only a person can help.
-        """
-        if not isinstance(error, StorageDamaged) or len(self._config.nodes) == 1:
-            raise error
-        self._replica.damaged(str(error))
-
-    def _maybe_checkpoint(self) -> None:
-        written = self._replica.log_size.total_bytes
-        step = min(CHECKPOINT_BYTES_MAX, self._config.limits.log_bytes_max // 3)
-        if written - self._checkpointed_bytes >= step:
-            self._checkpointed_bytes = written
-            self._applier.checkpoint()
-
-    def _flush(self) -> None:
-        left = self._replica.flush()
-        if left.committed:
-            self._applier.apply(list(left.committed))
-        for fact in left.trace:
-            if isinstance(fact, RoleChanged):
-                self._log(
-                    f"term {fact.term}: {fact.role.value}"
-                    f"{f', leader {fact.leader}' if fact.leader else ''} ({fact.why})"
-                )
-                if fact.role is not Role.LEADER:
-                    self._service.leadership_lost()
-            elif isinstance(fact, StandingChanged):
-                self._log(f"standing {fact.standing.value}: {fact.why}")
-                self._conditions.set("standing", standing_condition(fact.standing))
-        if left.read_states:
-            if not self._ready:
-                self._take_ready_index(left.read_states)
-            self._service.read_states(left.read_states)
-
-    def _check_ready(self) -> None:
-        """Caught up means: all that was committed before a leader was asked is applied here.
-
-        The own commit_index would not do: after a start it is still the old one.
-        """
-        raft = self._replica.raft
-        if self._ready_index is None:
-            if raft.leader is not None and not self._ready_asked:
-                self._ready_asked = True
-                raft.read_index(READY_CONTEXT)
-        elif self._replica.applied_index >= self._ready_index:
-            self._ready = True
-            self._on_ready()
-
-    def _take_ready_index(self, states: Sequence[ReadState]) -> None:
-        for state in states:
-            if state.context == READY_CONTEXT:
-                self._ready_index = state.index
-                self._ready_asked = state.index is not None
+            if item is not None:
+                self._rounds.take(item)
 
     def _begin_stop(self, now_ms: int) -> int:
         """Hand over, take nothing new; returns when to end even if something is under way."""

@@ -102,6 +102,10 @@ class NodeSnapshots:
         ):
             self._post(NotTaken("it would not fit"))
             return
+        self._begin()
+
+    def _begin(self) -> None:
+        """Copy in a thread of its own; a host without threads copies when it sees fit."""
         self._thread = threading.Thread(target=self._take, name="snapshot")
         self._thread.start()
 

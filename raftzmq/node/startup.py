@@ -14,10 +14,11 @@ from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.raft.types import LogPosition
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
-from raftzmq.storage.contract import EMPTY_BASE, StoredLog
+from raftzmq.storage.contract import EMPTY_BASE, LogStore, StoredLog
 from raftzmq.storage.folder import DataFolder
 from raftzmq.storage.snapshot_file import finish_interrupted_install
 from raftzmq.storage.sqlite_log import SqliteLogStore
+from raftzmq.storage.state_mark import StateMark
 from raftzmq.storage.verified_read import REMEDY
 
 STATE_NAME = "state.db"
@@ -87,14 +88,28 @@ def _open(folder: DataFolder) -> Opened:
     if folder.starts_lost and not log.recovering:
         store.set_recovering(True)
         log = log._replace(recovering=True)
-    machine = Machine(state_path)
-    log = _reconcile(store, log, machine, log_path, state_path)
+    machine = open_machine(state_path)
+    log = reconcile(store, log, machine, log_path, state_path)
     return Opened(folder=folder, store=store, log=log, machine=machine, state_path=state_path)
 
 
-def _reconcile(
-    store: SqliteLogStore, log: StoredLog, machine: Machine, log_path: Path, state_path: Path
+def open_machine(path: Path) -> Machine:
+    """Open the state machine of a node, and check that it has not gone back.
+
+    Raises:
+        StorageDamaged, StorageFailed: as for ``Machine`` and ``StateMark``.
+    """
+    return Machine(path, mark=StateMark(path))
+
+
+def reconcile(
+    store: LogStore, log: StoredLog, machine: Machine, log_path: Path, state_path: Path
 ) -> StoredLog:
+    """Check that state.db fits the log, and complete an interrupted install.
+
+    Raises:
+        StorageDamaged: state.db is older than what the log begins with.
+    """
     index, term = machine.applied
     last_index = log.base.index + len(log.entries)
     if index < log.base.index:

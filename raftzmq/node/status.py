@@ -22,13 +22,24 @@ class StatusReport:
         config: the cluster, for addresses.
         replica: the replica reported on.
         conditions: what keeps the node from full service.
+        clock: monotonic milliseconds.
+        pid: of the process; 0: this one.
     """
 
-    def __init__(self, config: ClusterConfig, replica: Replica, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        replica: Replica,
+        conditions: Conditions,
+        *,
+        clock: Callable[[], int] = monotonic_ms,
+        pid: int = 0,
+    ) -> None:
         self._conditions = conditions
         self._config = config
         self._replica = replica
-        self._pid = os.getpid()
+        self._clock = clock
+        self._pid = pid or os.getpid()
         self.service: ClientService | None = None
         self.dropped_at_sockets: Callable[[], dict[str, int]] = dict
         self._held: tuple[Role, int] | None = None
@@ -89,5 +100,5 @@ class StatusReport:
         raft = self._replica.raft
         if self._held != (raft.role, raft.term):
             self._held = raft.role, raft.term
-            self._held_since_ms = monotonic_ms()
-        return monotonic_ms() - self._held_since_ms
+            self._held_since_ms = self._clock()
+        return self._clock() - self._held_since_ms

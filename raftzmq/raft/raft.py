@@ -323,6 +323,11 @@ class Raft:
         return self._state.log.base
 
     @property
+    def log(self) -> Log:
+        """The log, to be read; nobody else writes it."""
+        return self._state.log
+
+    @property
     def log_bytes(self) -> int:
         """Bytes of the entries held, overhead included."""
         return self._state.log.size_bytes

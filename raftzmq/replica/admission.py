@@ -137,8 +137,9 @@ class Admission:
         self._challenges.pop(peer, None)
         is_later = met is None or boot >> _STARTS_SHIFT > met.boot >> _STARTS_SHIFT
         fits = met is None or (is_later and hello.incarnation == met.incarnation)
+        forgot = self._raft.standing is Standing.RECOVERING
         answers: list[GreetingMessage] = []
-        if met != life and (fits or (is_later and hello.recovering)):
+        if met != life and (fits or (is_later and (hello.recovering or forgot))):
             # Durable before it is answered: who was told "known" promises things from then on.
             self._store.remember(peer, life)
             self._identities[peer] = life
@@ -148,6 +149,10 @@ class Admission:
                 self._unanswered.add(peer)
                 answers.append(self._hello(peer))
         now = self._identities[peer]
+        if forgot and now != life:
+            # What it remembers may date from before the peer lost its disk and was proven
+            # again; two that recover because of one would be one too many, for good.
+            return "a life that a recovering node cannot judge"
         answers.append(
             Welcome(
                 sender=self._raft.node,

@@ -109,14 +109,16 @@ class Transfers:
 
     Args:
         host: takes snapshots and installs them.
+        chunk_bytes: a snapshot travels in pieces of this size.
 
     Attributes:
         rebuild_from: this replica is to be rebuilt: it takes a snapshot of this index or later
             although its log is in order. None: it is not.
     """
 
-    def __init__(self, host: SnapshotHost) -> None:
+    def __init__(self, host: SnapshotHost, chunk_bytes: int = limits.SNAPSHOT_CHUNK_BYTES) -> None:
         self._host = host
+        self._chunk_bytes = chunk_bytes
         self._outgoing: dict[NodeId, _Outgoing] = {}
         self._source: Source | None = None
         self._source_idle_ticks = 0
@@ -307,11 +309,11 @@ class Transfers:
                 rebuild = self._rebuilds(offer, raft)
                 self._host.install(offer, incoming.partial, rebuild=rebuild)
             return []
-        window_end = received + limits.SNAPSHOT_CHUNKS_IN_FLIGHT * limits.SNAPSHOT_CHUNK_BYTES
+        window_end = received + limits.SNAPSHOT_CHUNKS_IN_FLIGHT * self._chunk_bytes
         if incoming.asked_bytes >= min(window_end, offer.size):
             return []
         missing = window_end - incoming.asked_bytes
-        chunks = -(-missing // limits.SNAPSHOT_CHUNK_BYTES)
+        chunks = -(-missing // self._chunk_bytes)
         pull = SnapshotPull(
             sender=raft.node,
             receiver=offer.sender,
@@ -320,7 +322,7 @@ class Transfers:
             offset=incoming.asked_bytes,
             chunks=chunks,
         )
-        incoming.asked_bytes += chunks * limits.SNAPSHOT_CHUNK_BYTES
+        incoming.asked_bytes += chunks * self._chunk_bytes
         return [pull]
 
     def _on_pull(self, pull: SnapshotPull, raft: Raft) -> list[TransferMessage]:
@@ -331,7 +333,7 @@ class Transfers:
         messages: list[TransferMessage] = []
         offset = pull.offset
         for _ in range(min(pull.chunks, limits.SNAPSHOT_CHUNKS_IN_FLIGHT)):
-            data = source.read(offset, limits.SNAPSHOT_CHUNK_BYTES)
+            data = source.read(offset, self._chunk_bytes)
             if not data:
                 break
             messages.append(

@@ -20,9 +20,10 @@ off or a fresh connection (``statements.NeedsFresh`` says when).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import apsw
 
@@ -77,6 +78,32 @@ _Place: TypeAlias = "tuple[int, int]"
 """Index of an entry and position of a request in it."""
 
 
+class Mark(Protocol):
+    """A second place for how far state.db has come; see ``storage.state_mark``."""
+
+    def require(self, applied_index: int) -> None:
+        """Raise StorageDamaged if state.db was further once."""
+
+    def raise_to(self, applied_index: int) -> None:
+        """Remember, durably, that state.db holds this durably."""
+
+    def close(self) -> None:
+        """Close its file."""
+
+
+class _NoMark:
+    """For a state.db that nobody but a test looks at."""
+
+    def require(self, applied_index: int) -> None:
+        """Nothing is known."""
+
+    def raise_to(self, applied_index: int) -> None:
+        """Nothing is remembered."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Machine:
     """state.db and everything needed to apply entries to it.
 
@@ -85,6 +112,7 @@ class Machine:
     Args:
         path: of state.db; created when missing.
         vfs: name of the SQLite VFS that does the file work; empty for the default.
+        mark: raised before frames of the write-ahead log are copied; closed with the machine.
 
     Raises:
         ConfigError: the process does not run in UTC.
@@ -92,8 +120,9 @@ class Machine:
         StorageFailed: the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path, *, vfs: str = "") -> None:
+    def __init__(self, path: Path, *, vfs: str = "", mark: Mark | None = None) -> None:
         self._path = path
+        self._mark = mark or _NoMark()
         self._limits = ApplyLimits()
         self._time = ReplicatedTime()
         self._clock = ReplicatedClock(f"raftzmq-clock-{id(self):x}", vfs)
@@ -108,6 +137,7 @@ class Machine:
             self._open(fresh=False)
             require_utc(self._connection)
             self._applied = self._load()
+            self._mark.require(self._applied[0])
             self._write_once_more()
         except BaseException:
             self._release()
@@ -213,6 +243,7 @@ class Machine:
                 self._executor.own(schema.WRITE_DURABLE)
             finally:
                 connection.execute("PRAGMA synchronous = NORMAL")
+            self._mark.raise_to(self._applied[0])
             self._copy_wal()
         except NoRoom:
             self._roll_back()
@@ -240,9 +271,9 @@ class Machine:
             return
         self._wal_pages_tried = self._wal_pages
         try:
-            self._copy_wal()
-        except apsw.Error as error:
-            raise self._died(error) from error
+            self.checkpoint()
+        except NoRoom:
+            return  # the next entries try again
 
     def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -312,17 +343,14 @@ class Machine:
         and the next fsync, here the one of ``checkpoint``, would claim them all the same.
         Copied, they are written again and synced for certain.
         """
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.BusyError:
-            return
-        except apsw.Error as error:
-            raise storage_failed(error, self._connection) from error
+        with suppress(NoRoom):  # a later checkpoint does it
+            self.checkpoint()
 
     def _release(self) -> None:
         connection = getattr(self, "_connection", None)
         if connection is not None:
             connection.close(True)
+        self._mark.close()
         self._clock.unregister()
 
     def _is_stopping(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 from raftzmq.errors import StorageDamaged
 from raftzmq.storage.durable_file import replace_file, sync_folder
+from raftzmq.storage.state_mark import STATE_MARK_NAME
 from raftzmq.storage.verified_read import REMEDY
 
 PLAN_NAME: Final = "install.plan"
@@ -69,6 +70,8 @@ def swap_steps(source: str) -> tuple[Step, ...]:
     return (
         Remove(f"{STATE_NAME}-wal"),
         Remove(f"{STATE_NAME}-shm"),
+        # It speaks of the state.db that goes; the new one may rightly be behind it.
+        Remove(STATE_MARK_NAME),
         SyncNames(""),
         Rename(f"{INCOMING_NAME}/{source}", STATE_NAME),
         SyncNames(""),

@@ -410,3 +410,34 @@ def test_a_number_is_good_for_one_greeting() -> None:
     peer.admission.receive(answer, host.envelope)
     forged = Envelope("c", "n1", boot((1 << 32) - 1, 1))
     assert peer.admission.receive(answer, forged) == "a greeting with a wrong number"
+
+
+def test_what_a_recovering_node_remembers_condemns_nobody() -> None:
+    """Simulator seed 18: n2 lost its disk and was proven again; then n1 gets a copy of its disk
+    from before that, in which n2 still has its first folder."""
+    world = World()
+    world.settle()
+    n1, n2 = world.hosts["n1"], world.hosts["n2"]
+    old = n1.store.load()
+    starts = n1.starts
+    n2.wipe()
+    world.ticks(2 * REPEAT_TICKS)
+    n2.store.save(HardState(3, None), [Entry(1, 3, EntryKind.NOOP, b"")])
+    n2.store.set_recovering(False)
+    n2.start()
+    n1.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert world.standing("n2") is Standing.MEMBER
+    n1.store = MemoryLogStore()
+    n1.store.save(old.hard_state, old.entries)
+    for peer, identity in old.identities:
+        n1.store.remember(peer, identity)
+    n1.starts = starts - 1
+    n1.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert world.standing("n1") is Standing.RECOVERING
+    n2.start()
+    world.ticks(3 * REPEAT_TICKS)
+    assert world.standing("n2") is Standing.MEMBER, "it has forgotten nothing"
+    assert n1.admission.objection(n2.envelope) is None, "n1 listens to it, or it never recovers"
+    assert n2.admission.objection(n1.envelope) is None

@@ -189,7 +189,7 @@ def test_the_next_start_finishes_what_was_begun(
 def test_the_old_log_is_durably_gone_before_the_new_file_comes(snapshot: bytes) -> None:
     kinds = [type(step).__name__ for step in swap_steps("x")]
     rename = kinds.index("Rename")
-    assert kinds[:rename].count("Remove") == 2
+    assert kinds[:rename].count("Remove") == 3
     assert swap_steps("x")[rename - 1] == SyncNames("")
     assert swap_steps("x")[rename + 1] == SyncNames("")
     assert swap_steps("x")[-1] == SyncNames("")
