@@ -40,6 +40,7 @@ from raftzmq.raft.types import Configuration, Standing
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
+from raftzmq.storage.contract import Memory
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import TURN_BYTES, Intake
@@ -129,6 +130,7 @@ class Node:
                 incarnation=opened.folder.incarnation,
                 boot=boot,
                 empty=opened.is_empty,
+                forgot=opened.log.memory is not Memory.WHOLE,
                 next_boot=opened.folder.raise_boot_id,
                 rng=random.SystemRandom(),
             ),

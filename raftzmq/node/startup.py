@@ -14,7 +14,7 @@ from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.raft.types import LogPosition
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
-from raftzmq.storage.contract import EMPTY_BASE, LogStore, StoredLog
+from raftzmq.storage.contract import EMPTY_BASE, LogStore, Memory, StoredLog
 from raftzmq.storage.folder import DataFolder
 from raftzmq.storage.snapshot_file import finish_interrupted_install
 from raftzmq.storage.sqlite_log import SqliteLogStore
@@ -87,7 +87,7 @@ def _open(folder: DataFolder) -> Opened:
     log = store.load()
     if folder.starts_lost and not log.recovering:
         store.set_recovering(True)
-        log = log._replace(recovering=True)
+        log = log._replace(memory=Memory.LOST)
     machine = open_machine(state_path)
     log = reconcile(store, log, machine, log_path, state_path)
     return Opened(folder=folder, store=store, log=log, machine=machine, state_path=state_path)

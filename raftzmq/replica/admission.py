@@ -56,6 +56,9 @@ class Admission:
         incarnation: of this node's data folder.
         boot: boot id of this start.
         empty: whether this node's disk holds nothing yet.
+        forgot: whether this data folder once was that of a node that had forgotten, proven since
+            or not. A peer that hears of it only now must not take it for news: the node would
+            recover once more for nothing, and with another that lost its disk meanwhile, for ever.
         next_boot: makes a boot id with more starts than the one given, durably.
         rng: source of the numbers of challenges; nobody else may be able to guess it.
     """
@@ -69,6 +72,7 @@ class Admission:
         incarnation: int,
         boot: int,
         empty: bool,
+        forgot: bool,
         next_boot: Callable[[int], int],
         rng: random.Random,
     ) -> None:
@@ -82,6 +86,7 @@ class Admission:
         self._rng = rng
         self._challenges: dict[NodeId, int] = {}
         self._ticks = 0
+        self._forgot = forgot
         self._agreed: set[NodeId] = set()
         self._unanswered = set(raft.configuration.members() - {raft.node})
         if not self._unanswered:
@@ -184,6 +189,7 @@ class Admission:
         if self._raft.standing is Standing.RECOVERING:
             return
         self._store.set_recovering(True)
+        self._forgot = True
         self._raft.recover(why)
 
     def _start_over(self, known_boot: int) -> None:
@@ -215,6 +221,6 @@ class Admission:
             receiver=peer,
             term=0,
             incarnation=self._incarnation,
-            recovering=self._raft.standing is Standing.RECOVERING,
+            recovering=self._forgot or self._raft.standing is Standing.RECOVERING,
             echo=echo,
         )

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from raftzmq.errors import NoRoom, StorageDamaged
 from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
 from raftzmq.sim.chance import Chance
-from raftzmq.storage.contract import Identity, StoredLog
+from raftzmq.storage.contract import Identity, Memory, StoredLog
 from raftzmq.storage.memory_log import MemoryLogStore
 
 PLENTY_BYTES: Final = 1 << 40
@@ -179,7 +179,7 @@ class SimLogStore(MemoryLogStore):
     @property
     def recovering(self) -> bool:
         """The stored mark."""
-        return self._recovering
+        return self._memory is Memory.LOST
 
     @property
     def is_written(self) -> bool:
@@ -214,7 +214,7 @@ class SimLogStore(MemoryLogStore):
             self._hard_state,
             self._base,
             list(self._entries),
-            self._recovering,
+            self._memory,
             tuple(sorted(self._identities.items())),
         )
 
@@ -222,5 +222,5 @@ class SimLogStore(MemoryLogStore):
         self._hard_state = stored.hard_state
         self._base = stored.base
         self._entries = list(stored.entries)
-        self._recovering = stored.recovering
+        self._memory = stored.memory
         self._identities = dict(stored.identities)

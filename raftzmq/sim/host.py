@@ -53,6 +53,7 @@ from raftzmq.sim.reads import SimPool
 from raftzmq.sim.schedule import Schedule
 from raftzmq.statemachine.digest import Pinned
 from raftzmq.statemachine.machine import Machine
+from raftzmq.storage.contract import Memory
 from raftzmq.storage.install_plan import planned_steps, write_plan
 from raftzmq.storage.snapshot_file import IncomingSnapshot, finish_interrupted_install
 from raftzmq.storage.state_mark import StateMark
@@ -313,6 +314,7 @@ class SimHost:
                 incarnation=folder.incarnation,
                 boot=boot,
                 empty=empty,
+                forgot=log.memory is not Memory.WHOLE,
                 next_boot=folder.next_boot,
                 rng=rng,
             ),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from raftzmq.raft.types import Entry, HardState, LogPosition
-from raftzmq.storage.contract import EMPTY_BASE
+from raftzmq.storage.contract import EMPTY_BASE, Memory
 from raftzmq.storage.models import FORMAT_VERSION
 
 _ENTRY_HEAD: Final = struct.Struct("<QQBQ")
@@ -23,7 +23,7 @@ class StateValues(NamedTuple):
     base: LogPosition
     base_checksum: int
     last_index: int
-    recovering: bool
+    memory: Memory
 
     def checksum(self) -> int:
         """CRC-32 over every column of the row."""
@@ -35,7 +35,7 @@ class StateValues(NamedTuple):
             self.base.term,
             self.base_checksum,
             self.last_index,
-            self.recovering,
+            self.memory,
         )
         vote = self.hard_state.voted_for
         # A leading byte keeps "no vote" and a vote for an empty name apart.
@@ -74,7 +74,7 @@ def chained_rows(
 
 def empty_state() -> StateValues:
     """The state row of a log that was never written to."""
-    return StateValues(0, HardState(), EMPTY_BASE, base_checksum(EMPTY_BASE), 0, False)
+    return StateValues(0, HardState(), EMPTY_BASE, base_checksum(EMPTY_BASE), 0, Memory.WHOLE)
 
 
 def identity_checksum(name: str, incarnation: str, boot: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from raftzmq.invariants import check
@@ -24,6 +25,25 @@ class Identity(NamedTuple):
     boot: int
 
 
+class Memory(IntEnum):
+    """What a store holds of the promises of its node; the numbers are on disk."""
+
+    WHOLE = 0
+    """All of them: this node has not forgotten any."""
+    LOST = 1
+    """The node has forgotten some and recovers."""
+    REGAINED = 2
+    """It had, and was proven since (raft/standing.py). Peers that knew an earlier folder and hear
+    of this one late must not take it for news."""
+
+
+def memory_after(memory: Memory, *, recovering: bool) -> Memory:
+    """What ``LogStore.set_recovering`` makes of ``memory``."""
+    if recovering:
+        return Memory.LOST
+    return Memory.WHOLE if memory is Memory.WHOLE else Memory.REGAINED
+
+
 class StoredLog(NamedTuple):
     """What a store holds at start.
 
@@ -31,7 +51,7 @@ class StoredLog(NamedTuple):
         hard_state: term and vote.
         base: the position just before the first entry; (0, 0) when nothing was compacted.
         entries: from ``base.index + 1`` on, contiguous, terms never decreasing.
-        recovering: this node has forgotten promises and is not done with earning them again.
+        memory: whether this node has forgotten promises.
         identities: (name, identity) of each peer that was met, in order of the names.
         notes: what an operator should know and what stopped nothing, one sentence each.
     """
@@ -39,9 +59,14 @@ class StoredLog(NamedTuple):
     hard_state: HardState
     base: LogPosition
     entries: list[Entry]
-    recovering: bool = False
+    memory: Memory = Memory.WHOLE
     identities: tuple[tuple[NodeId, Identity], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def recovering(self) -> bool:
+        """This node has forgotten promises and is not done with earning them again."""
+        return self.memory is Memory.LOST
 
 
 class LogStore(Protocol):
@@ -94,6 +119,8 @@ class LogStore(Protocol):
 
     def set_recovering(self, recovering: bool) -> None:
         """Remember whether this node is recovering; it is not, in a new store.
+
+        Its end leaves Memory.REGAINED, for good.
 
         Raises:
             StorageFailed: as in ``save``.

@@ -10,9 +10,11 @@ from raftzmq.raft.types import Entry, HardState, LogPosition, NodeId
 from raftzmq.storage.contract import (
     EMPTY_BASE,
     Identity,
+    Memory,
     StoredLog,
     check_append,
     check_hard_state,
+    memory_after,
 )
 
 
@@ -27,7 +29,7 @@ class MemoryLogStore:
         self._hard_state = HardState()
         self._base = EMPTY_BASE
         self._entries: list[Entry] = []
-        self._recovering = False
+        self._memory = Memory.WHOLE
         self._identities: dict[NodeId, Identity] = {}
         self._failure_ahead: str | None = None
         self._failure: str | None = None
@@ -45,7 +47,7 @@ class MemoryLogStore:
             self._hard_state,
             self._base,
             list(self._entries),
-            self._recovering,
+            self._memory,
             tuple(sorted(self._identities.items())),
         )
 
@@ -89,7 +91,7 @@ class MemoryLogStore:
     def set_recovering(self, recovering: bool) -> None:
         """See ``LogStore.set_recovering``."""
         self._may_write()
-        self._recovering = recovering
+        self._memory = memory_after(self._memory, recovering=recovering)
 
     def remember(self, peer: NodeId, identity: Identity) -> None:
         """See ``LogStore.remember``."""

@@ -58,7 +58,7 @@ def raft_models(database: APSWDatabase) -> RaftModels:
         base_term = IntegerField()
         base_checksum = IntegerField()
         last_index = IntegerField()
-        recovering = IntegerField()
+        memory = IntegerField()
         checksum = IntegerField()
 
         class Meta:

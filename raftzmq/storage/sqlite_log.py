@@ -36,9 +36,11 @@ from raftzmq.storage.checksums import (
 from raftzmq.storage.contract import (
     EMPTY_BASE,
     Identity,
+    Memory,
     StoredLog,
     check_append,
     check_hard_state,
+    memory_after,
 )
 from raftzmq.storage.durable_file import sync_folder
 from raftzmq.storage.mark import SequenceMark
@@ -68,7 +70,7 @@ _INSERT = "INSERT INTO entry (idx, term, kind, data, checksum) VALUES (?, ?, ?, 
 _ENTRY_AT = "SELECT term, checksum FROM entry WHERE idx = ?"
 _WRITE_STATE = (
     "UPDATE state SET commit_sequence = ?, term = ?, voted_for = ?, base_index = ?,"
-    " base_term = ?, base_checksum = ?, last_index = ?, recovering = ?, checksum = ? WHERE id = 1"
+    " base_term = ?, base_checksum = ?, last_index = ?, memory = ?, checksum = ? WHERE id = 1"
 )
 _REMEMBER = "INSERT OR REPLACE INTO peer (name, incarnation, boot, checksum) VALUES (?, ?, ?, ?)"
 
@@ -137,7 +139,7 @@ class SqliteLogStore:
                 raise damaged(self._path, str(error)) from error
             raise storage_error(f"{self._path}: cannot be opened or read", error) from error
         notes = (reading.note,) if reading.note and not created else ()
-        return StoredLog(state.hard_state, state.base, entries, state.recovering, identities, notes)
+        return StoredLog(state.hard_state, state.base, entries, state.memory, identities, notes)
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """See ``LogStore.save``."""
@@ -216,8 +218,9 @@ class SqliteLogStore:
         """See ``LogStore.set_recovering``."""
         self._may_write()
         try:
+            memory = memory_after(self._state.memory, recovering=recovering)
             self._execute("BEGIN IMMEDIATE")
-            self._commit(self._state._replace(recovering=recovering), self._tail)
+            self._commit(self._state._replace(memory=memory), self._tail)
         except (apsw.Error, OSError) as error:
             raise self._failed("save", error) from error
 
@@ -282,7 +285,7 @@ class SqliteLogStore:
                     base_term=0,
                     base_checksum=state.base_checksum,
                     last_index=0,
-                    recovering=False,
+                    memory=Memory.WHOLE,
                     checksum=state.checksum(),
                 )
             sync_folder(self._path.parent)
@@ -342,7 +345,7 @@ class SqliteLogStore:
                 state.base.term,
                 state.base_checksum,
                 state.last_index,
-                state.recovering,
+                state.memory,
                 state.checksum(),
             ),
         )

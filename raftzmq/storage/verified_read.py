@@ -9,7 +9,7 @@ from typing import Final
 from raftzmq.errors import REBUILD, StorageDamaged
 from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition, NodeId
 from raftzmq.storage.checksums import StateValues, Tail, entry_checksum, identity_checksum
-from raftzmq.storage.contract import Identity
+from raftzmq.storage.contract import Identity, Memory
 from raftzmq.storage.models import FORMAT_VERSION, RaftModels
 
 REMEDY: Final = f"rebuild the node from its peers: {REBUILD}"
@@ -37,10 +37,10 @@ def read_state(models: RaftModels, path: Path) -> StateValues:
             LogPosition(row["base_index"], row["base_term"]),
             row["base_checksum"],
             row["last_index"],
-            row["recovering"] != 0,
+            Memory(row["memory"]),
         )
         whole = state.checksum() == row["checksum"]
-    except (TypeError, AttributeError, struct.error):
+    except (TypeError, ValueError, AttributeError, struct.error):
         whole = False
     if not whole:
         raise damaged(path, "the checksum of the state row (term, vote, end of log) is wrong")

@@ -27,7 +27,8 @@ class Hello:
 
     Attributes:
         incarnation: of the sender's data folder.
-        recovering: the sender knows that it has forgotten promises, and makes none.
+        recovering: the sender knows that it has forgotten promises; it makes none, or has been
+            proven since.
         echo: number of the receiver's last challenge; 0 before there was one.
     """
 

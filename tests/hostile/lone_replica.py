@@ -48,6 +48,7 @@ class Node:
                 incarnation=1,
                 boot=BOOTS["n1"],
                 empty=True,
+                forgot=False,
                 next_boot=lambda known: known + (1 << 32),
                 rng=random.Random("nobody knows"),
             ),

@@ -25,6 +25,7 @@ from raftzmq.replica.admission import Admission
 from raftzmq.replica.judge import NOT_HASHED
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
+from raftzmq.storage.contract import Memory
 from raftzmq.storage.memory_log import MemoryLogStore
 from raftzmq.storage.quarantine import QuarantineMark
 from raftzmq.wire.transfer import SnapshotOffer
@@ -114,6 +115,7 @@ class Node:
                 incarnation=len(self.name),
                 boot=self.boot << 32,
                 empty=stored.hard_state.term == 0,
+                forgot=stored.memory is not Memory.WHOLE,
                 next_boot=self._never,
                 rng=random.Random(self.boot),
             ),

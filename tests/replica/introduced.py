@@ -21,6 +21,7 @@ def introduced(raft: Raft, store: LogStore, boots: Mapping[str, int]) -> Admissi
         incarnation=0,
         boot=1,
         empty=False,
+        forgot=False,
         next_boot=lambda known: known + (1 << 32),
         rng=random.Random(0),
     )

@@ -11,7 +11,7 @@ from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
 from raftzmq.raft.types import Configuration, Entry, EntryKind, HardState, Standing
 from raftzmq.replica.admission import ALL_ANSWERS_TICKS, REPEAT_TICKS, Admission
-from raftzmq.storage.contract import Identity
+from raftzmq.storage.contract import Identity, Memory
 from raftzmq.storage.memory_log import MemoryLogStore
 from raftzmq.wire.greeting import Challenge, GreetingMessage, Hello, Welcome
 from raftzmq.wire.peer import Envelope
@@ -57,6 +57,7 @@ class Host:
             incarnation=self.incarnation,
             boot=boot(self.starts, self.chance),
             empty=held.hard_state.term == 0,
+            forgot=held.memory is not Memory.WHOLE,
             next_boot=self.raise_boot,
             rng=random.Random(self.name),
         )
@@ -76,6 +77,12 @@ class Host:
         self.applied = self.starts = 0
         self.incarnation += 0x10000
         self.start()
+
+    def prove(self) -> None:
+        """It holds all it may have promised; how that comes about, tests/raft shows."""
+        self.raft._state.standing = Standing.MEMBER
+        self.store.save(HardState(3, None), [Entry(1, 3, EntryKind.NOOP, b"")])
+        self.store.set_recovering(False)
 
     @property
     def envelope(self) -> Envelope:
@@ -441,3 +448,27 @@ def test_what_a_recovering_node_remembers_condemns_nobody() -> None:
     assert world.standing("n2") is Standing.MEMBER, "it has forgotten nothing"
     assert n1.admission.objection(n2.envelope) is None, "n1 listens to it, or it never recovers"
     assert n2.admission.objection(n1.envelope) is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_peer_that_hears_late_of_a_proven_node_does_not_make_it_recover_again(
+    restarts: bool,
+) -> None:
+    """Simulator seeds 304 and 849: n1 lost its disk while its link to n3 was bad, and was proven.
+    Would it recover again, a disk that n2 loses next would stop all three for ever."""
+    world = World()
+    world.settle()
+    n1, n3 = world.hosts["n1"], world.hosts["n3"]
+    world.down = {"n3"}
+    n1.wipe()
+    world.ticks(2 * REPEAT_TICKS)
+    assert world.standing("n1") is Standing.RECOVERING
+    n1.prove()
+    if restarts:
+        n1.start()
+        world.ticks(2 * REPEAT_TICKS)
+    world.down = set()
+    world.ticks(3 * REPEAT_TICKS)
+    assert world.standing("n1") is Standing.MEMBER
+    assert n3.admission.objection(n1.envelope) is None
+    assert n1.admission.objection(n3.envelope) is None

@@ -9,7 +9,7 @@ import pytest
 
 from raftzmq.invariants import InvariantBroken
 from raftzmq.raft.types import Entry, EntryKind, HardState, LogPosition
-from raftzmq.storage.contract import Identity, LogStore, StoredLog
+from raftzmq.storage.contract import Identity, LogStore, Memory, StoredLog
 
 Reopen = Callable[[], tuple[LogStore, StoredLog]]
 
@@ -125,7 +125,9 @@ class LogStoreSuite:
         store.save(HardState(3, "n1"), entries(1, 2, 3))
         store.set_recovering(True)
         store, held = reopen()
-        assert held == StoredLog(HardState(3, "n1"), LogPosition(0, 0), entries(1, 2, 3), True)
+        assert held == StoredLog(
+            HardState(3, "n1"), LogPosition(0, 0), entries(1, 2, 3), Memory.LOST
+        )
         store.save(HardState(4), entries(3, 3, 3))
         store.compact(LogPosition(1, 3))
         store.reset(LogPosition(9, 4))
@@ -133,7 +135,8 @@ class LogStoreSuite:
         assert held.recovering, "only set_recovering ends it"
         store.set_recovering(False)
         _, held = reopen()
-        assert held == StoredLog(HardState(4), LogPosition(9, 4), [])
+        assert held == StoredLog(HardState(4), LogPosition(9, 4), [], Memory.REGAINED)
+        assert not held.recovering
 
     def test_the_last_identity_of_each_peer_is_remembered(self, reopen: Reopen) -> None:
         store, _ = reopen()

@@ -102,7 +102,7 @@ def test_a_flipped_byte_of_an_entry(closed: Path) -> None:
         ("UPDATE state SET term = -2", "checksum of the state row"),
         ("UPDATE state SET last_index = 29", "checksum of the state row"),
         ("UPDATE state SET base_index = 12", "checksum of the state row"),
-        ("UPDATE state SET recovering = 1", "checksum of the state row"),
+        ("UPDATE state SET memory = 1", "checksum of the state row"),
         ("UPDATE peer SET boot = '6'", "checksum of the row about peer n2"),
         ("UPDATE peer SET incarnation = 'x'", "checksum of the row about peer n2"),
         ("UPDATE peer SET name = 'n4'", "checksum of the row about peer n4"),
