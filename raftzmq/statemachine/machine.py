@@ -137,7 +137,10 @@ class Machine:
             self._open(fresh=False)
             require_utc(self._connection)
             self._applied = self._load()
+            # What is refused stays as it is: it is evidence. SQLite copies the log when it closes.
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._mark.require(self._applied[0])
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._write_once_more()
         except BaseException:
             self._release()
