@@ -202,7 +202,8 @@ class Applier:
         self._relieved.set()
         self._machine.interrupt()
         self._inbox.put("stop")
-        self._thread.join()
+        if self._thread.ident is not None:  # else it could not be started
+            self._thread.join()
         self._close_machine()
 
     def _run(self) -> None:
@@ -215,6 +216,9 @@ class Applier:
                     return
         except Exception as error:  # noqa: BLE001 - reported to the raft thread, which stops
             if not self._stopping.is_set():
+                if isinstance(error, StorageDamaged):
+                    # Nobody carries out what is queued any more, so no snapshot helps.
+                    error = StorageFailed(str(error))
                 self._post(Failed(error))
                 self._relieved.wait()
 
@@ -313,6 +317,10 @@ class Applier:
 
     def _damaged(self, error: StorageDamaged) -> None:
         self._is_damaged = True
+        if self._is_stuck:
+            # Entries are passed over from now on, so nothing waits for room.
+            self._is_stuck = False
+            self._post(Stuck(None))
         self._post(Failed(error))
 
     def _checkpoint(self) -> None:
@@ -338,7 +346,13 @@ class Applier:
         with self._gate.installing():
             self._machine.close()
             job.swap()
-            self._machine = self._open_machine(self._path)
+            try:
+                self._machine = self._open_machine(self._path)
+            except StorageDamaged as error:
+                # It came whole, but what it was copied from was malformed already.
+                self._damaged(error)
+                self._report(job, str(error), swapped=False)
+                return
         # What was committed and not applied meanwhile comes again, see Replica.installed.
         self._awaits_next = self._is_damaged or applied > job.snapshot.index
         self._is_damaged = False

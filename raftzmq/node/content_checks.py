@@ -111,9 +111,10 @@ class ContentChecks:
         finally:
             self._gate.forget(pinned)
             pinned.close()
-            held.close()
             self._pinned = None
+        # Before an install may go on: what was hashed must not be taken for what replaced it.
         self._post(report)
+        held.close()
 
 
 def _resting() -> Callable[[], None]:

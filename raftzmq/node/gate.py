@@ -43,6 +43,7 @@ class StateGate:
         self._open: list[Closable] = []
         self._running = 0
         self._exclusive = False
+        self._ending = False
         self._generation = 0
 
     @contextmanager
@@ -71,6 +72,9 @@ class StateGate:
         """Remember an open reader, to be closed by the next install or ``close_all``."""
         with self._condition:
             self._open.append(reader)
+            if self._exclusive or self._ending:
+                # It was being opened while the others were interrupted.
+                reader.interrupt()
 
     def forget(self, reader: Closable) -> None:
         """An open reader is about to be closed by its owner."""
@@ -79,8 +83,9 @@ class StateGate:
                 self._open.remove(reader)
 
     def interrupt_all(self) -> None:
-        """Stop what runs, for a shutdown."""
+        """Stop what runs and what will, for a shutdown."""
         with self._condition:
+            self._ending = True
             for reader in self._open:
                 reader.interrupt()
 

@@ -11,6 +11,8 @@ import itertools
 import os
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 import zmq
 
@@ -229,19 +231,19 @@ class Node:
             StorageFailed: a write or fsync failed; nothing that depended on it was sent.
             InvariantBroken: the program is wrong; stop and let the service manager restart.
         """
-        self._applier.start()
-        self._doorman.start()
-        readiness = self._readiness
-        peers = readiness.watch(self._peer_router, receives_only=True)
-        clients = readiness.watch(self._client_router)
-        workers = readiness.watch(self._worker_router)
-        mail = readiness.watch_descriptor(self._mail.fileno())
-        monitors = {
-            readiness.watch(monitor, receives_only=True) for monitor in self._links.monitors()
-        }
-        pace = Pace(self._config.limits.tick_ms, monotonic_ms())
-        stop_at_ms: int | None = None
         try:
+            self._applier.start()
+            self._doorman.start()
+            readiness = self._readiness
+            peers = readiness.watch(self._peer_router, receives_only=True)
+            clients = readiness.watch(self._client_router)
+            workers = readiness.watch(self._worker_router)
+            mail = readiness.watch_descriptor(self._mail.fileno())
+            monitors = {
+                readiness.watch(monitor, receives_only=True) for monitor in self._links.monitors()
+            }
+            pace = Pace(self._config.limits.tick_ms, monotonic_ms())
+            stop_at_ms: int | None = None
             while True:
                 # Set before the look at the mail: see _post.
                 self._awaits_applied = self._service.awaits_applied or not self._rounds.ready
@@ -417,16 +419,25 @@ class Node:
             return
 
     def _close(self) -> None:
-        self._gate.interrupt_all()
-        self._applier.stop()
-        self._checks.stop()
-        self._snapshots.stop()
-        self._links.close()
-        self._doorman.stop()
-        self._readiness.close()
-        for socket in (self._peer_router, self._client_router, self._worker_router):
-            socket.close(linger=200 if socket is self._client_router else 0)
-        self._context.term()
-        self._workers.join()
-        self._mail.close()
-        self._replica.close()
+        """End every thread, also when one of the steps fails: the process would else go on as
+        one that nobody hears of, and never be started again.
+        """
+        steps: list[Callable[[], object]] = [
+            self._gate.interrupt_all,
+            self._applier.stop,
+            self._checks.stop,
+            self._snapshots.stop,
+            self._links.close,
+            self._doorman.stop,
+            self._readiness.close,
+            partial(self._peer_router.close, 0),
+            partial(self._client_router.close, 200),
+            partial(self._worker_router.close, 0),
+            self._context.term,
+            self._workers.join,
+            self._mail.close,
+            self._replica.close,
+        ]
+        with ExitStack() as last_first:
+            for step in reversed(steps):
+                last_first.callback(step)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 NICE: Final = 5
@@ -23,13 +24,16 @@ LONG_MS: Final = 20
 def be_nice(nice: int, thread: int | None = None) -> None:
     """Add ``nice`` to the niceness of a thread, the calling one if none is named.
 
+    Where a sandbox does not let it (``SystemCallFilter=~@resources``), all stays as it is.
+
     Args:
         nice: 0 to 19.
         thread: ``threading.get_native_id`` of a thread that lives.
     """
     if nice and sys.platform == "linux":
         which = threading.get_native_id() if thread is None else thread
-        os.setpriority(os.PRIO_PROCESS, which, os.getpriority(os.PRIO_PROCESS, which) + nice)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, which, os.getpriority(os.PRIO_PROCESS, which) + nice)
 
 
 class LongWork:

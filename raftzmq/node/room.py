@@ -32,8 +32,8 @@ class Room:
 
     Args:
         requests_max: requests of each space that may wait at the same time.
-        bytes_max: of the messages they came in: half of it for those that hold writes, a quarter
-            for those that hold reads at level SESSION, a quarter for the rest.
+        bytes_max: of the messages they came in: half of it for those that hold writes only, a
+            quarter for those that hold reads at level SESSION, a quarter for the rest.
 
     Attributes:
         given_up: messages that were given up for somebody who held less.
@@ -87,21 +87,33 @@ class Room:
         shares.give_back(holder, requests, size_bytes)
 
     def _space(self, batch: Batch) -> Shares:
-        if any(request.kind == _WRITE for request in batch.requests):
+        if all(request.kind == _WRITE for request in batch.requests):
             return self._writes
+        # Also with writes among them: a message is answered as a whole, so a read that waits for
+        # what never comes would hold room for writes as long as its client likes.
         if any(request.level == _SESSION for request in batch.requests):
             return self._sessions
         return self._others
 
     def _give_up(self, holder: bytes, space: Shares) -> bool:
-        """Answer the latest message of ``holder`` in ``space``; False: there is none."""
+        """Answer the latest that ``holder`` has in ``space`` and may lose; False: there is none."""
         latest = islice(reversed(self._open[holder].values()), _LOOKED_AT_MAX)
-        found = next((batch for batch, shares in latest if shares is space), None)
+        found = next(
+            (batch for batch, shares in latest if shares is space and not _awaits_write(batch)),
+            None,
+        )
         if found is None:
             return False
         self.given_up += 1
         fail_all(found, Overloaded("given up for others, who ask less of this node"))
         return True
+
+
+def _awaits_write(batch: Batch) -> bool:
+    return any(
+        request.kind == _WRITE and not batch.answered(position)
+        for position, request in enumerate(batch.requests)
+    )
 
 
 def fail_all(batch: Batch, error: RequestError) -> None:

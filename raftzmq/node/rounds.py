@@ -127,6 +127,9 @@ class Rounds:
         elif isinstance(item, Hashed):
             self._replica.hashed(item.position, item.digest)
         elif isinstance(item, Failed | TakeFailed | HashFailed):
+            if isinstance(item, TakeFailed):
+                # Also where the node goes on, to be rebuilt: it may lead and take another one.
+                self._replica.transfers.not_taken()
             self._failed(item.error)
 
     def flush(self) -> None:

@@ -280,7 +280,12 @@ class ClientService:
         self.run_ready()
 
     def run_ready(self) -> None:
-        """Run the reads that the applied index now satisfies."""
+        """Run the reads that the applied index now satisfies; refuse all if none is served."""
+        if self._conditions.refusing_reads is not None:
+            # What they wait for may never be applied here; another node has it.
+            for items in self._pending_reads.take_waiting():
+                self._run(items)
+            return
         visible_index = self.visible_index
         self._freshness.applied(visible_index)
         for items in self._pending_reads.ready(visible_index):
@@ -327,6 +332,7 @@ class ClientService:
         for batch, position in (*self._linearizable, *waiting):
             batch.fail(position, refused)
         self._linearizable, self._writes = [], {}
+        self.run_ready()
         unknown = OutcomeUnknown(
             "this write was handed to the cluster, but the replica that should tell its result "
             "is not in order; another one will"

@@ -64,13 +64,13 @@ def open_folder(config: ClusterConfig, node: NodeConfig) -> Opened:
     """
     folder = DataFolder.open(node.data, cluster=config.cluster, node=node.name)
     try:
-        return _open(folder)
+        return _open(folder, alone=len(config.nodes) == 1)
     except BaseException:
         folder.close()
         raise
 
 
-def _open(folder: DataFolder) -> Opened:
+def _open(folder: DataFolder, *, alone: bool) -> Opened:
     state_path = folder.path / STATE_NAME
     log_path = folder.path / LOG_NAME
     try:
@@ -85,7 +85,8 @@ def _open(folder: DataFolder) -> Opened:
         )
     store = SqliteLogStore(log_path)
     log = store.load()
-    if folder.starts_lost and not log.recovering:
+    # A node without peers has promised nothing to anybody, and nobody could prove it again.
+    if folder.starts_lost and not log.recovering and not alone:
         store.set_recovering(True)
         log = log._replace(memory=Memory.LOST)
     machine = open_machine(state_path)

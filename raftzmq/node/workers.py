@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias, cast
 
 import msgpack
@@ -29,7 +30,7 @@ from raftzmq.node.batches import Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
 from raftzmq.node.niceness import be_nice
-from raftzmq.statemachine.digest import content_digest
+from raftzmq.statemachine.digest import DigestAbandoned, Pinned
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
 from raftzmq.transport.sockets import Context, Purpose, Socket, open_socket
@@ -276,8 +277,7 @@ class Workers:
                         answer = self._run_slow(lent, switch, number, left_ms, payloads[0])
                     else:
                         answer = self._run_digest()
-                except StorageDamaged as error:
-                    self._failed(error)
+                except StorageDamaged:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
                 socket.send(answer)
         except zmq.ContextTerminated:
@@ -286,6 +286,16 @@ class Workers:
             self._failed(error)
         finally:
             socket.close(linger=0)
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        with self._gate.reading() as generation:
+            try:
+                yield generation
+            except StorageDamaged as error:
+                # Before an install may go on: it speaks of this very file, not of the next one.
+                self._failed(error)
+                raise
 
     def _run_fast(self, lent: LentReader, left_ms: int, payloads: list[bytes]) -> bytes:
         """Run short reads on one snapshot; what turns out to be long or large is deferred.
@@ -297,7 +307,7 @@ class Workers:
         bytes_max = min(bounds.result_bytes_max, FAST_RESULT_BYTES)
         fast_ms = bounds.fast_read_ms
         replies: list[tuple[int, bytes]] = []
-        with self._gate.reading() as generation:
+        with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))
             try:
                 index = reader.begin()
@@ -327,7 +337,7 @@ class Workers:
     def _run_slow(
         self, lent: LentReader, switch: KillSwitch, number: int, left_ms: int, payload: bytes
     ) -> bytes:
-        with self._gate.reading() as generation:
+        with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))
             try:
                 index = reader.begin()
@@ -347,8 +357,16 @@ class Workers:
         return _packed(index, [(reply.code, reply.body)])
 
     def _run_digest(self) -> bytes:
-        with self._gate.reading():
-            index, digest = content_digest(self._gate.path)
+        with self._reading():
+            pinned = Pinned(self._gate.path)
+            self._gate.register(pinned)  # neither an install nor the node's end waits for a hash
+            try:
+                index, digest = pinned.applied_index, pinned.digest()
+            except DigestAbandoned:
+                return _packed(0, [_refusal(Unavailable("state.db is being replaced or closed"))])
+            finally:
+                self._gate.forget(pinned)
+                pinned.close()
         return _packed(index, [(0, msgpack.packb([index, digest]))])
 
 

@@ -125,6 +125,11 @@ class PendingReads(Generic[Token]):
             tokens.append(heapq.heappop(self._by_index)[2])
         return tokens
 
+    def take_waiting(self) -> list[Token]:
+        """Take out all reads that wait for the applied index, whatever it is."""
+        waiting, self._by_index = self._by_index, []
+        return [token for *_, token in waiting]
+
     def forget(self, done: Callable[[Token], bool]) -> None:
         """Drop waiting reads that are ``done``: nobody else would ever take out one whose index
         is beyond all that will be applied. Cheap unless many have gathered since the last time.

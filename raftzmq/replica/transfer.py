@@ -59,8 +59,11 @@ class Partial(Protocol):
     def append(self, offset: int, data: bytes, checksum: int) -> None:
         """Add a chunk; raises StorageDamaged when the checksum is wrong, NoRoom when it is full."""
 
+    def close(self) -> None:
+        """Leave the file for a later ``open_partial`` to continue."""
+
     def discard(self) -> None:
-        """Remove the file."""
+        """Remove the file, if it is still there."""
 
 
 class SnapshotHost(Protocol):
@@ -200,6 +203,7 @@ class Transfers:
         if self._incoming is None:
             return []
         transfer = self._incoming.offer.transfer
+        self._incoming.partial.discard()  # swapped in by now, or of no use
         self._incoming = None
         return [
             SnapshotDone(
@@ -235,6 +239,7 @@ class Transfers:
                 incoming.asked_bytes = incoming.partial.received_bytes
                 messages.extend(self._pull(incoming, raft))
             if incoming.idle_ticks >= GIVE_UP_TICKS:
+                incoming.partial.close()
                 self._incoming = None
         return messages
 
@@ -283,6 +288,10 @@ class Transfers:
                 )
             ]
         if incoming is None or incoming.offer.digest != offer.digest:
+            if incoming is not None:
+                # An open file keeps its room on the disk also when its name is removed.
+                incoming.partial.discard()
+                self._incoming = None
             try:
                 partial = self._host.open_partial(offer)
             except NoRoom:

@@ -27,6 +27,9 @@ class MemoryPartial:
             raise StorageDamaged("the chunk does not continue the file")
         self._received += len(data)
 
+    def close(self) -> None:
+        pass
+
     def discard(self) -> None:
         self._received = 0
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken
-from raftzmq.node.applier import Applied, Applier, Installed, InstallJob, Report
+from raftzmq.node.applier import (
+    Applied,
+    Applier,
+    Failed,
+    Installed,
+    InstallJob,
+    Report,
+    Stuck,
+)
 from raftzmq.node.gate import StateGate
 from raftzmq.raft.types import Configuration, Entry, EntryKind, Snapshot
 from raftzmq.statemachine.machine import LogEntry, Machine
@@ -97,3 +109,84 @@ def test_a_gap_that_nothing_explains_stops_the_node(tmp_path: Path) -> None:
     with pytest.raises(InvariantBroken):
         host.work()
     host.close()
+
+
+def spoil(path: Path) -> None:
+    """Every page but the first is garbage."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"Z" * (len(content) - 4096))
+
+
+def test_a_snapshot_of_a_malformed_state_is_refused_and_the_next_one_is_installed(
+    tmp_path: Path,
+) -> None:
+    """Its digest is right: what it was copied from was malformed already."""
+    host = Host(tmp_path, applied=5, snapshot=8)
+    spoil(tmp_path / "other.db")
+    host.applier.install(replace(host.job, rebuild=False))
+    host.applier.apply(entries(6, 8))
+    host.work()
+    failed, installed = host.reports
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, StorageDamaged)
+    assert isinstance(installed, Installed)
+    assert (installed.why, installed.swapped) == (str(failed.error), False)
+    whole = state_at(tmp_path / "whole.db", 9)
+    host.applier.install(replace(host.job, swap=lambda: (whole.replace(host.path), None)[1]))
+    host.applier.apply(entries(9, 10))
+    host.work()
+    assert host.applied() == [10]
+    host.close()
+
+
+def test_damage_that_ends_the_thread_ends_the_node(tmp_path: Path) -> None:
+    """As StorageDamaged the node would go on without anybody to apply or to install."""
+    host = Host(tmp_path, applied=5, snapshot=8)
+
+    def swap() -> None:
+        raise StorageDamaged("the plan cannot be read")
+
+    host.applier.start()
+    host.applier.install(replace(host.job, swap=swap))
+    until = time.monotonic() + 10
+    while not host.reports and time.monotonic() < until:
+        time.sleep(0.01)
+    (failed,) = host.reports
+    host.applier.stop()
+    assert isinstance(failed, Failed)
+    assert type(failed.error) is StorageFailed
+
+
+def test_a_damaged_state_waits_for_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the node takes no entries for as long as nothing is applied."""
+    host = Host(tmp_path, applied=5, snapshot=8)
+    errors: list[Exception] = [NoRoom("full"), StorageDamaged("malformed")]
+
+    def fail(self: Machine, *_: object) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(Machine, "apply", fail)
+    monkeypatch.setattr("raftzmq.node.applier.NO_ROOM_WAIT_S", 0.0)
+    host.applier.apply(entries(6, 6))
+    host.work()
+    assert [type(each) for each in host.reports] == [Stuck, Stuck, Failed]
+    assert host.reports[1] == Stuck(None)
+    host.close()
+
+
+def test_a_thread_that_cannot_be_started_does_not_keep_the_node_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more threads than the service manager allows: the raft thread meets it in relieve."""
+    host = Host(tmp_path, applied=5, snapshot=8)
+    host.applier.start()
+
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    host.applier._is_nice = True
+    host.applier.checkpoint()
+    with pytest.raises(RuntimeError):
+        host.applier.relieve()
+    host.applier.stop()

@@ -364,3 +364,16 @@ def test_positions_name_the_entry(host: Host) -> None:
     item = host.until(Hashed)
     assert isinstance(item, Hashed)
     assert item.position == LogPosition(2, 7)
+
+
+def test_a_digest_is_told_before_what_was_hashed_is_replaced(host: Host) -> None:
+    """Told later, it would be taken for the digest of what took its place."""
+    held: list[int] = []
+    checks = ContentChecks(host.gate, lambda report: held.append(host.gate._running))
+    host.applier.apply([CREATE])
+    host.until(1)
+    checks.reached(LogPosition(1, 1))
+    assert checks._thread is not None
+    checks._thread.join()
+    assert held == [1]
+    assert host.gate._running == 0

@@ -69,3 +69,23 @@ def test_reader_is_opened_anew_after_an_install() -> None:
         pass
     with gate.reading() as generation:
         assert lent.current(generation) is not first
+
+
+def test_a_reader_that_opens_while_others_are_interrupted_is_interrupted_too() -> None:
+    """An install, or the end of the node, would else wait for as long as its read takes."""
+    gate = StateGate(Path("state.db"))
+    late = Reader(gate.path)
+    with gate.reading():
+        installer = threading.Thread(target=lambda: gate.installing().__enter__())
+        installer.start()
+        while not gate._exclusive:
+            pass
+        gate.register(late)
+        assert late.interrupted
+    installer.join()
+    assert late.closed
+    ending = StateGate(Path("state.db"))
+    ending.interrupt_all()
+    later = Reader(ending.path)
+    ending.register(later)
+    assert later.interrupted

@@ -14,7 +14,7 @@ import pytest
 
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Report, Tired
 from raftzmq.node.gate import StateGate
-from raftzmq.node.niceness import LONG_MS, NICE, LongWork
+from raftzmq.node.niceness import LONG_MS, NICE, LongWork, be_nice
 from raftzmq.raft.types import Entry, EntryKind
 from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
 
@@ -34,6 +34,17 @@ def test_work_is_long_when_the_same_is_seen_for_long() -> None:
     # Equal is not the same: a statement that is repeated is not one that is long.
     assert not watch.is_long([1, 0], 1_000)
     assert not watch.is_long([1, 0], 2_000)
+
+
+@on_linux
+def test_a_sandbox_that_forbids_it_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ended here would leave the node waiting for it, neither up nor down."""
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    be_nice(NICE)
 
 
 class SlowMachine:

@@ -80,12 +80,25 @@ def test_reads_that_wait_for_what_never_comes_keep_no_other_read_out() -> None:
 
 def test_a_write_that_waits_is_never_given_up_nor_what_came_with_it() -> None:
     hall = Hall()
-    assert hall.enter(b"greedy", Kind.READ, Kind.WRITE, Kind.READ)
-    assert hall.enter(b"greedy", *[Kind.WRITE] * 7)
+    mixed = hall.enter(b"greedy", Kind.READ, Kind.WRITE, *[Kind.READ] * 4)
+    assert mixed is not None
+    assert hall.enter(b"greedy", *[Kind.WRITE] * 10)
     assert hall.enter(b"honest", Kind.WRITE) is None
-    hall.crowd(10)
+    hall.crowd(4)
     assert hall.enter(b"honest", Kind.READ) is None
     assert hall.answers == []
+    mixed.answer(1, 0, b"", 1)
+    assert hall.enter(b"honest", Kind.READ)
+    full = Overloaded.code
+    assert hall.answers == [(b"greedy", [full, 0, full, full, full, full])]
+
+
+def test_a_write_brings_no_reads_into_the_room_of_writes() -> None:
+    """They may wait for what never comes, and no message of writes is given up."""
+    hall = Hall()
+    assert hall.enter(b"stranger", Kind.WRITE, *[Kind.READ] * 9, level=Level.SESSION)
+    assert hall.enter(b"honest", *[Kind.WRITE] * 10)
+    assert hall.enter(b"honest", *[Kind.READ] * 10)
 
 
 def test_a_write_is_passed_over_where_reads_are_given_up() -> None:

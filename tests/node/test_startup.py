@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,4 +105,18 @@ def test_second_opening_is_refused_with_the_pid(config: ClusterConfig) -> None:
     parts = opened(config)
     with pytest.raises(DataFolderLocked, match=str(os.getpid())):
         opened(config)
+    closed(parts)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_who_lost_the_count_of_starts_recovers_unless_it_is_alone(
+    config: ClusterConfig, alone: bool
+) -> None:
+    """Alone it would recover for ever: nobody could prove that it holds what it promised."""
+    fill(config, logged=2, applied=2)
+    (config.nodes["n1"].data / "boots").unlink()
+    if alone:
+        config = replace(config, nodes={"n1": config.nodes["n1"]})
+    parts = opened(config)
+    assert parts.log.recovering is not alone
     closed(parts)

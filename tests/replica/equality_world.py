@@ -67,6 +67,12 @@ class Part:
             raise StorageDamaged("chunk")
         self.content += data
 
+    def close(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
+
 
 class Node:
     """One replica, its state machine and its disk."""

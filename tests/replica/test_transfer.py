@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from zlib import crc32
 
 import pytest
@@ -43,6 +44,7 @@ class Part:
         self.content = b""
         self.room_bytes = 1 << 40
         self.discarded = 0
+        self.closed = 0
 
     @property
     def received_bytes(self) -> int:
@@ -55,6 +57,9 @@ class Part:
         if len(self.content) + len(data) > self.room_bytes:
             raise NoRoom("full")
         self.content += data
+
+    def close(self) -> None:
+        self.closed += 1
 
     def discard(self) -> None:
         self.content = b""
@@ -266,3 +271,24 @@ def test_a_snapshot_that_could_not_be_taken_is_asked_for_again() -> None:
         pair.sides[0].not_taken()
         for _ in range(transfer.REPEAT_TICKS):
             leader_tick(pair)
+
+
+def test_no_file_that_is_given_up_stays_open() -> None:
+    """It would keep its descriptor, and its room on the disk once its name is removed."""
+    pair = Pair()
+    (offer,) = pair.begin()
+    assert isinstance(offer, SnapshotOffer)
+    receiver, host = pair.sides[1], pair.hosts[1]
+    (pull,) = pair.deliver(offer)
+    pair.deliver(pair.deliver(pull)[0])
+    other = replace(offer, digest=b"other")
+    pair.deliver(other)
+    assert (host.parts[offer.digest].discarded, host.parts[offer.digest].content) == (1, b"")
+    for _ in range(transfer.GIVE_UP_TICKS):
+        receiver.tick(pair.rafts[1])
+    assert not receiver.receiving
+    assert (host.parts[b"other"].closed, host.parts[b"other"].discarded) == (1, 0)
+    pair.run([offer])
+    assert host.whole == [CONTENT]
+    receiver.installed(pair.rafts[1], "n1", ok=True)
+    assert host.parts[offer.digest].discarded == 2

@@ -1,0 +1,53 @@
+"""What the raft thread makes of what its helpers could not do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from raftzmq.config import LimitsConfig
+from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.node.conditions import Conditions
+from raftzmq.node.rounds import Rounds
+from raftzmq.node.snapshots import TakeFailed
+from raftzmq.raft.types import Configuration
+
+
+class Host:
+    """Rounds of one node of so many, that writes down what its replica is told."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.told: list[str] = []
+        replica = SimpleNamespace(
+            raft=SimpleNamespace(configuration=Configuration(voters=frozenset(nodes))),
+            transfers=SimpleNamespace(not_taken=lambda: self.told.append("not taken")),
+            damaged=self.told.append,
+        )
+        nobody = cast(Any, None)
+        self.rounds = Rounds(
+            replica=cast(Any, replica),
+            service=nobody,
+            applier=nobody,
+            disk=nobody,
+            conditions=Conditions(),
+            bounds=LimitsConfig(),
+            log=self.told.append,
+            on_ready=lambda: None,
+        )
+
+
+def test_a_node_that_found_damage_while_copying_can_copy_again_once_it_is_rebuilt() -> None:
+    host = Host("n1", "n2", "n3")
+    host.rounds.take(TakeFailed(StorageDamaged("malformed")))
+    assert host.told == ["not taken", "malformed"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error"),
+    [(("n1", "n2", "n3"), StorageFailed("EIO")), (("n1",), StorageDamaged("malformed"))],
+)
+def test_what_no_copy_repairs_ends_the_node(nodes: tuple[str, ...], error: Exception) -> None:
+    with pytest.raises(type(error)):
+        Host(*nodes).rounds.take(TakeFailed(error))
