@@ -13,14 +13,15 @@ a copy of the project in a temporary folder, and three nets are held out for it,
 
   tests       scripted scenarios and unit tests, up to the first that fails
   schedules   random schedules of the consensus core with fixed seeds; for mutants of raft/ only
-  simulator   raftzmq sim with fixed seeds; left out while there is no such command
+  simulator   raftzmq sim with fixed seeds
 
 First, all of them have to pass without any mutant: otherwise nothing that they catch means
 anything. What is out of time, or cannot even begin, has caught nothing. The project's own files
 are not touched, except by --document.
 
   --only NAME       this mutant; may be given several times
-  --package NAME    mutants of this package: raft, replica, storage, statemachine, node, broker, client
+  --package NAME    mutants of this package: raft, replica, storage, statemachine, node, broker,
+                    client; may be given several times
   --catcher NAME    this net only; may be given several times
   --every           do not stop at the first net that catches
   --jobs N          mutants at a time; 1 by default

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,6 +20,7 @@ from raftzmq.chaos.switch import enter
 from raftzmq.chaos.trouble import ChaosError
 from raftzmq.config import ClusterConfig, LimitsConfig, NodeConfig, ProxyConfig, to_toml
 from raftzmq.observe.ask import Asker
+from raftzmq.transport.free_ports import free_ports
 
 FILE: Final = "nodes.toml"
 LAYOUT: Final = "chaos.json"
@@ -141,7 +140,7 @@ class ChaosCluster:
         )
 
     def _config(self, names: list[str], doors: list[str]) -> ClusterConfig:
-        ports = iter(_free_ports(2 * len(names) + len(doors)) if self._wish.loopback else ())
+        ports = iter(free_ports(2 * len(names) + len(doors)) if self._wish.loopback else ())
 
         def address(seat: str, port: int) -> str:
             if self.network is None:
@@ -205,19 +204,3 @@ def empty_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < 200 * _MIB:
         raise ChaosError(f"less than 200 MB are free for {folder}; name another with --out")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Below the range that outgoing connections draw from: one of those could take the port of a
-    process while that is dead."""
-    found: list[int] = []
-    for port in random.sample(range(10_000, 32_000), 2_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise ChaosError("no free ports on 127.0.0.1 between 10000 and 32000")

@@ -2,7 +2,8 @@
 
 Pure: knows no Raft, no clock and no disk; positions are (index, term), contents are bytes. Each
 invariant has a name, under which a violation is reported, and the place where it is stated. Thesis
-is Ongaro, "Consensus: Bridging Theory and Practice"; P1 to P9 are the promises of the README.
+is Ongaro, "Consensus: Bridging Theory and Practice"; P1 to P10 are the promises in
+docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ INVARIANTS: Final[dict[str, str]] = {
     "equal-results": "replicas answer an entry alike (thesis 3.2, P6)",
     "equal-content": "replicas hold the same at the same index (P6)",
     "linearizable-read": "a read sees what was acknowledged before it began (thesis 6.4, P3)",
-    "session-read": "a session never sees less than before (thesis 6.4, DESIGN 10)",
-    "sound-after-crash": "a crash by itself damages no data folder (DESIGN 5, P1)",
+    "session-read": "a session never sees less than before (thesis 6.4, P3)",
+    "sound-after-crash": "a crash by itself damages no data folder (P1)",
     "honest-outcome": "what was refused as not executed never happened (P9)",
     "transaction-atomic": "a transaction happens whole or not at all (P4)",
     "no-write-lost": "every acknowledged write is there in the end (P1)",

@@ -6,6 +6,8 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,7 @@ from raftzmq.chaos.kinds import KINDS, Need, expand, possible
 from raftzmq.chaos.record import Run
 from raftzmq.chaos.shim import compiler
 from raftzmq.cli import exit_codes
-from raftzmq.errors import ConfigError
+from raftzmq.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from raftzmq.chaos.cluster import ChaosCluster
@@ -68,7 +70,7 @@ def chaos(
     /dev/net/tun; --loopback needs neither. No other cluster is touched.
 
     Exit codes: 0 all properties hold; 1 one is violated or could not be decided, a fault did not
-    fire, or there was too little traffic; 2 wrong usage.
+    fire, there was too little traffic, or it could not begin; 2 wrong usage.
 
     Example: sudo raftzmq chaos --minutes 30
 
@@ -88,6 +90,7 @@ def chaos(
         empty_folder,
     )
     from raftzmq.chaos.run import Order, run
+    from raftzmq.chaos.schedule import plan
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -96,10 +99,16 @@ def chaos(
     folder = (out or Path(f"raftzmq-chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}")).absolute()
     disk_mb = DISK_MB if hold else DISK_MB + int(DISK_MB_PER_MINUTE * minutes)
     wish = Wish(nodes=nodes, loopback=loopback, seed=seed, disk_mb=disk_mb)
-    kinds = _kinds(faults, loopback=loopback)
+    try:
+        kinds = _kinds(faults, loopback=loopback)
+        if not hold:
+            plan(seed, minutes * 60, kinds)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
     empty_folder(folder)
     if hold:
-        _hold(ChaosCluster(folder, wish))
+        with _leaving_no_empty(folder):
+            _hold(ChaosCluster(folder, wish))
         return
     command = shlex.join(
         ["raftzmq", "chaos", "--minutes", f"{minutes:g}", "--seed", str(seed), "--faults", faults]
@@ -107,12 +116,23 @@ def chaos(
         + (["--loopback"] if loopback else [])
     )
     typer.echo(f"seed {seed}; everything is kept in {folder}")
-    result = run(
-        Order(command, seed, minutes * 60, kinds, wish, folder, clients, think_ms), typer.echo
-    )
+    order = Order(command, seed, minutes * 60, kinds, wish, folder, clients, think_ms)
+    with _leaving_no_empty(folder):
+        result = run(order, typer.echo)
     _show(result, folder)
     if not result.passed:
         raise typer.Exit(exit_codes.FAILED)
+
+
+@contextmanager
+def _leaving_no_empty(folder: Path) -> Iterator[None]:
+    """A run that could not begin leaves nothing behind."""
+    try:
+        yield
+    except StartError:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _kinds(faults: str, *, loopback: bool) -> tuple[str, ...]:

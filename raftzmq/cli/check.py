@@ -67,10 +67,13 @@ def check(
     found = _smallest(judgement)
     if found is not None and found.window is not None:
         _print_window(console, found.key, found.window)
-        if svg is not None:
-            svg.write_text(draw(found.window, found.key), encoding="utf-8")
-        if html is not None:
-            html.write_text(_page(found.key, found.window), encoding="utf-8")
+        try:
+            if svg is not None:
+                svg.write_text(draw(found.window, found.key), encoding="utf-8")
+            if html is not None:
+                html.write_text(_page(found.key, found.window), encoding="utf-8")
+        except OSError as error:  # the verdict counts, and the window is printed above
+            typer.echo(f"error: the window was not drawn: {error}", err=True)
     elif svg is not None or html is not None:
         typer.echo("nothing was drawn: no window is violated", err=True)
     console.print(f"{_WORDS[judgement.holds]}: {judgement.summary}", markup=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +14,9 @@ from raftzmq.config import ClusterConfig, LimitsConfig, NodeConfig, ProxyConfig,
 from raftzmq.errors import StartError
 from raftzmq.observe.ask import Asker
 from raftzmq.observe.survey import leader_of, look
+from raftzmq.transport.free_ports import HOST, free_ports
 from raftzmq.wire.status import NodeStatus
 
-HOST = "127.0.0.1"
 START_S = 20.0
 LOOK_MS = 200
 _BETWEEN_LOOKS_S = 0.005
@@ -122,7 +121,7 @@ class LocalCluster:
 
 def on_free_ports(folder: Path, nodes: int, proxies: int) -> ClusterConfig:
     """A cluster of nodes n1, n2, ... and proxies p1, p2, ... on ports that are free now."""
-    addresses = _free_addresses(2 * nodes + proxies)
+    addresses = [f"tcp://{HOST}:{port}" for port in free_ports(2 * nodes + proxies)]
     names = [f"n{number}" for number in range(1, nodes + 1)]
     doors = [f"p{number}" for number in range(1, proxies + 1)]
     return ClusterConfig(
@@ -136,16 +135,3 @@ def on_free_ports(folder: Path, nodes: int, proxies: int) -> ClusterConfig:
         proxies={name: ProxyConfig(name=name, address=addresses.pop()) for name in doors},
         limits=LimitsConfig(),
     )
-
-
-def _free_addresses(count: int) -> list[str]:
-    """Addresses nobody listens on now. All are held until the last is found, so none repeats."""
-    held = []
-    try:
-        for _ in range(count):
-            held.append(socket.socket())
-            held[-1].bind((HOST, 0))
-        return [f"tcp://{HOST}:{each.getsockname()[1]}" for each in held]
-    finally:
-        for each in held:
-            each.close()

@@ -42,10 +42,10 @@ def sim(
         bool, typer.Option("--quiet-links", help="No loss, doubling, reordering.")
     ] = False,
     budget_seconds: Annotated[
-        int, typer.Option(help="End a campaign after so long, as passed; 0: never.")
+        int, typer.Option(min=0, help="End a campaign after so long, as passed; 0: never.")
     ] = 0,
-    workers: Annotated[int, typer.Option(help="Processes; 0: one per processor.")] = 0,
-    trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per processor.")] = 0,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every event of --seed.")] = False,
     no_shrink: Annotated[
         bool, typer.Option("--no-shrink", help="Do not look for a smaller failing run.")
     ] = False,
@@ -57,6 +57,10 @@ def sim(
 
     Example: raftzmq sim --seeds 1..1000
     """
+    if (seed is None) == (seeds is None):
+        raise typer.BadParameter("say --seed N, or --seeds A..B for a campaign")
+    if trace and seeds is not None:
+        raise typer.BadParameter("--trace prints one run: say --seed N")
     options = Options(
         seed=seed or 0,
         nodes=_checked_nodes(nodes),
@@ -67,8 +71,6 @@ def sim(
     )
     console = Console(highlight=False, soft_wrap=True)
     if seeds is None:
-        if seed is None:
-            raise typer.BadParameter("say --seed N, or --seeds A..B for a campaign")
         failed = _one(options, console, trace=trace)
     else:
         failed = _many(options, _span(seeds), workers, budget_seconds, console)

@@ -1,4 +1,4 @@
-"""Who is told of every change of this node's status: brokers that registered (DESIGN 9)."""
+"""Who is told of every change of this node's status: brokers that registered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the log may forget: never past what state.db holds durably (DESIGN 5).
+"""When the log may forget: never past what state.db holds durably.
 
 ``LogSize`` knows how many bytes lie between any two places of the log, so that compaction can
 leave a tail for followers that are a little behind, without asking the core to count.

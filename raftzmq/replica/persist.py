@@ -1,4 +1,4 @@
-"""The one rule that must never be wrong: persist before send (thesis 3.8, DESIGN 2).
+"""The one rule that must never be wrong: persist before send (thesis 3.8).
 
 Everything a node promises to others (a vote, an acknowledged entry, a term) leaves only after
 it is on disk. The order is that of the fields of ``Ready``; nothing else in raftzmq sends a

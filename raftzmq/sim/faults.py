@@ -119,7 +119,7 @@ def _paused(world: World, host: SimHost, lasts: int) -> bool:
 
 
 def _stale_leader(world: World, fault: Fault) -> bool:
-    """A leader sleeps, is replaced, wakes, and hears nothing of it but what clients ask (F6)."""
+    """A leader sleeps, is replaced, wakes, and hears nothing of it but what clients ask."""
     host = world.leader()
     if host is None or host.paused:
         return False
@@ -190,7 +190,7 @@ def _one_way(world: World, fault: Fault) -> bool:
 
 
 def _bridge(world: World, fault: Fault) -> bool:
-    """Two groups that only one node connects (F9)."""
+    """Two groups that only one node connects."""
     names = [*world.hosts]
     middle = fault.one % len(names)
     rest = names[middle + 1 :] + names[:middle]
@@ -214,7 +214,7 @@ def _flap(world: World, fault: Fault) -> bool:
 
 
 def _broker_cut(world: World, fault: Fault) -> bool:
-    """A broker that reaches one node only, at best a leader that is cut off (F56)."""
+    """A broker that reaches one node only, at best a leader that is cut off."""
     host = _victim(world, fault)
     if host is None:
         return False
@@ -318,7 +318,7 @@ def _forget(world: World, fault: Fault, how: Callable[[SimHost], None]) -> bool:
 
 
 def _wipe(world: World, fault: Fault) -> bool:
-    """A node comes back with an empty disk (F32)."""
+    """A node comes back with an empty disk."""
     return _forget(world, fault, world.wipe)
 
 
@@ -328,7 +328,7 @@ def _roll_back(world: World, fault: Fault) -> bool:
 
 
 def _log_rots(world: World, fault: Fault) -> bool:
-    """A bit of raft.db flips; its operator rebuilds the node (F22, F23)."""
+    """A bit of raft.db flips; its operator rebuilds the node."""
 
     def rot(host: SimHost) -> None:
         host.rotten = True
@@ -338,7 +338,7 @@ def _log_rots(world: World, fault: Fault) -> bool:
 
 
 def _wal_rots(world: World, fault: Fault) -> bool:
-    """A bit of state.db-wal flips: SQLite silently drops what follows (F25)."""
+    """A bit of state.db-wal flips: SQLite silently drops what follows."""
     host = _victim(world, fault)
     if host is None or not world.may_forget(host):
         return False
@@ -426,14 +426,14 @@ def _client_dies(world: World, fault: Fault) -> bool:
 
 
 def _replay(world: World, fault: Fault) -> bool:
-    """Old frames of peers come again, any time later (F14)."""
+    """Old frames of peers come again, any time later."""
     for n in range(1 + fault.two % 4):
         world.network.replay(fault.one + 7 * n)
     return True
 
 
 def _storm(world: World, fault: Fault) -> bool:
-    """For a while the links lose, double and reorder much (F13)."""
+    """For a while the links lose, double and reorder much."""
     noise = world.network.noise
     before = noise.loss, noise.twice, noise.overtake
     noise.loss, noise.twice, noise.overtake = ((200, 100, 300), (50, 200, 500))[fault.two % 2]
@@ -446,7 +446,7 @@ def _storm(world: World, fault: Fault) -> bool:
 
 
 def _behind(world: World, fault: Fault) -> bool:
-    """A node is away until the log does not reach back to it: it needs a snapshot (F48)."""
+    """A node is away until the log does not reach back to it: it needs a snapshot."""
     leader = world.leader()
     if leader is None:
         return False
@@ -458,7 +458,7 @@ def _behind(world: World, fault: Fault) -> bool:
 
 
 def _churn(world: World, fault: Fault) -> bool:
-    """For a while whoever is elected is gone at once (R12, thesis figure 3.7)."""
+    """For a while whoever is elected is gone at once (thesis figure 3.7)."""
     world.churn_until = world.schedule.now + fault.lasts
     leader = world.leader()
     if leader is not None:
@@ -467,48 +467,47 @@ def _churn(world: World, fault: Fault) -> bool:
 
 
 class Kind(NamedTuple):
-    """One kind of fault: how often, how long at most, how it is done and where it is demanded."""
+    """One kind of fault: how often, how long at most, and how it is done."""
 
     weight: int
     longest_us: int
     inject: Callable[[World, Fault], bool]
-    matrix: str
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "crash": Kind(10, 2_000_000, _crash, "F1 F2"),
-    "crash-between-effects": Kind(12, 0, _crash_between_effects, "F5 F47 R5"),
-    "power": Kind(8, 2_000_000, _power, "F3 F21"),
-    "blackout": Kind(2, 2_000_000, _blackout, "F3"),
-    "pause": Kind(8, 4_000_000, _pause, "F6 F7"),
-    "stale-leader": Kind(8, 3_000_000, _stale_leader, "F6 F8 F56"),
-    "partition": Kind(8, 4_000_000, _partition, "F8 F12"),
-    "isolate": Kind(6, 4_000_000, _isolate, "F8 F12 R37 R64"),
-    "one-way": Kind(6, 3_000_000, _one_way, "F10 R41"),
-    "bridge": Kind(3, 3_000_000, _bridge, "F9"),
-    "flap": Kind(3, 3_000_000, _flap, "F11"),
-    "broker-cut": Kind(4, 3_000_000, _broker_cut, "F56"),
-    "clock": Kind(3, 4_000_000, _clock, "F15"),
-    "drift": Kind(3, 4_000_000, _drift, "F16 R33"),
-    "slow-disk": Kind(4, 2_000_000, _slow_disk, "F20"),
-    "slow-apply": Kind(3, 2_000_000, _slow_apply, "F50 F51"),
-    "full-disk": Kind(3, 2_000_000, _full_disk, "F17"),
-    "sync-fails": Kind(4, 0, _sync_fails, "F18 F19"),
-    "wipe": Kind(3, 1_000_000, _wipe, "F32 F26"),
-    "roll-back": Kind(3, 1_000_000, _roll_back, "F32"),
-    "log-rots": Kind(2, 1_000_000, _log_rots, "F22 F23"),
-    "wal-rots": Kind(3, 1_000_000, _wal_rots, "F25"),
-    "content-differs": Kind(1, 0, _content_differs, "F24"),
-    "transfer": Kind(6, 0, _transfer, "F46 F57 R52"),
-    "compare": Kind(3, 0, _compare, "P6"),
-    "lost-link": Kind(4, 500_000, _lost_link, "F59"),
-    "broker-dies": Kind(3, 1_000_000, _broker_dies, "F55"),
-    "broker-pauses": Kind(2, 2_000_000, _broker_pauses, "F55"),
-    "client-dies": Kind(4, 0, _client_dies, "F58 F41"),
-    "replay": Kind(5, 0, _replay, "F14 R3 R19 R20"),
-    "storm": Kind(4, 1_000_000, _storm, "F13"),
-    "churn": Kind(4, 6_000_000, _churn, "R12 R15 F1"),
-    "behind": Kind(4, 4_000_000, _behind, "F7 F48 R56"),
+    "crash": Kind(10, 2_000_000, _crash),
+    "crash-between-effects": Kind(12, 0, _crash_between_effects),
+    "power": Kind(8, 2_000_000, _power),
+    "blackout": Kind(2, 2_000_000, _blackout),
+    "pause": Kind(8, 4_000_000, _pause),
+    "stale-leader": Kind(8, 3_000_000, _stale_leader),
+    "partition": Kind(8, 4_000_000, _partition),
+    "isolate": Kind(6, 4_000_000, _isolate),
+    "one-way": Kind(6, 3_000_000, _one_way),
+    "bridge": Kind(3, 3_000_000, _bridge),
+    "flap": Kind(3, 3_000_000, _flap),
+    "broker-cut": Kind(4, 3_000_000, _broker_cut),
+    "clock": Kind(3, 4_000_000, _clock),
+    "drift": Kind(3, 4_000_000, _drift),
+    "slow-disk": Kind(4, 2_000_000, _slow_disk),
+    "slow-apply": Kind(3, 2_000_000, _slow_apply),
+    "full-disk": Kind(3, 2_000_000, _full_disk),
+    "sync-fails": Kind(4, 0, _sync_fails),
+    "wipe": Kind(3, 1_000_000, _wipe),
+    "roll-back": Kind(3, 1_000_000, _roll_back),
+    "log-rots": Kind(2, 1_000_000, _log_rots),
+    "wal-rots": Kind(3, 1_000_000, _wal_rots),
+    "content-differs": Kind(1, 0, _content_differs),
+    "transfer": Kind(6, 0, _transfer),
+    "compare": Kind(3, 0, _compare),
+    "lost-link": Kind(4, 500_000, _lost_link),
+    "broker-dies": Kind(3, 1_000_000, _broker_dies),
+    "broker-pauses": Kind(2, 2_000_000, _broker_pauses),
+    "client-dies": Kind(4, 0, _client_dies),
+    "replay": Kind(5, 0, _replay),
+    "storm": Kind(4, 1_000_000, _storm),
+    "churn": Kind(4, 6_000_000, _churn),
+    "behind": Kind(4, 4_000_000, _behind),
 }
 """Name -> the fault; names are those of ``raftzmq sim --faults``."""
 PLAIN: Final = ("compare", "transfer")

@@ -15,7 +15,7 @@ from raftzmq.sim.chance import Chance
 from raftzmq.sim.schedule import Schedule
 
 REPLAYS_KEPT: Final = 64
-"""Old frames of peers that may come again at any time (F14)."""
+"""Old frames of peers that may come again at any time."""
 
 
 class Parcel(NamedTuple):

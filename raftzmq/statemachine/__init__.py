@@ -1,4 +1,4 @@
-"""What applying SQL means: deterministic, all or nothing, exactly once (DESIGN 6).
+"""What applying SQL means: deterministic, all or nothing, exactly once.
 
 Knows nothing of Raft, peers or sockets: entries come in as bytes under an index, replies go
 out as bytes. ``machine`` is the only writer of state.db; ``readers``, ``digest`` and

@@ -1,1 +1,1 @@
-"""ZeroMQ without meaning: sockets, links to peers, clocks and wake-ups (DESIGN 3)."""
+"""ZeroMQ without meaning: sockets, links to peers, clocks and wake-ups."""

@@ -8,7 +8,7 @@ of an unfinished message, or bytes that wait for a peer that does not read. So:
   does not read what it is sent goes first; else chance decides, weighted by how much each has sent
   in the last seconds. libzmq says of no connection how much it holds for it, and whoever is hit
   without guilt reconnects and repeats itself. But the lost connection of a peer looks like the
-  death of that peer (DESIGN 11), so who has sent little, or much less than the worst, stays: it is
+  death of that peer, so who has sent little, or much less than the worst, stays: it is
   better to close too few, and the next at the next step.
 
 The descriptor of a connection comes from libzmq's own events. It may have been closed and used

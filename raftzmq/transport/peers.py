@@ -1,7 +1,7 @@
 """One outgoing connection per peer, and the news of its loss.
 
 The kernel closes the connections of a killed process at once. The monitor of a DEALER reports
-it within milliseconds, long before an election timeout (DESIGN 11). An attempt to connect that
+it within milliseconds, long before an election timeout. An attempt to connect that
 fails also ends in a disconnection; only a link whose handshake had succeeded can be lost.
 
 Never count on delivery: ``send`` drops what it cannot pass on, and Raft repeats itself.

@@ -1,1 +1,1 @@
-"""What bytes look like: the only place that knows the layout of a message (DESIGN 7)."""
+"""What bytes look like: the only place that knows the layout of a message."""

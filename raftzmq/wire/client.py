@@ -66,7 +66,7 @@ class Kind(IntEnum):
 
 
 class Level(IntEnum):
-    """How fresh a read must be (DESIGN 10)."""
+    """How fresh a read must be."""
 
     LINEARIZABLE = 0
     SESSION = 1

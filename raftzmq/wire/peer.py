@@ -7,7 +7,7 @@ data of each in turn; the index follows from ``prev_index``. A tuple of node nam
 one byte string, itself a msgpack array.
 
 ``boot`` is drawn anew at each start of the sender: ZeroMQ may deliver what an earlier life of a
-peer sent, and only the receiver can tell (DESIGN 7). A node introduces itself with it: see
+peer sent, and only the receiver can tell. A node introduces itself with it: see
 ``wire/greeting.py``.
 """
 

@@ -25,10 +25,10 @@ from cutting import CutterError
 from failover_load import Load, audit
 from failover_report import FaultResult, Round, document, longest_wait_ms, table
 from own_cluster import NAMES, OwnCluster, equal_digests, wait_for_leader, wait_until_whole
-from processes import ChaosError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from raftzmq.chaos.trouble import ChaosError
 from raftzmq.errors import RaftzmqError
 from raftzmq.observe.ask import Asker
 from raftzmq.observe.survey import look

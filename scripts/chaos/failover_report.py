@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 WANTED_MEDIAN_MS = {"kill": 50.0, "term": 20.0, "stop": 1000.0, "cut": 1000.0, "wake": 1000.0}
-"""Goals of DESIGN 11 on a machine that does nothing else."""
+"""Goals on a machine that does nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

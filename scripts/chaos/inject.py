@@ -15,13 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from running import find_cluster, open_stand
+from running import find_cluster, open_stand, seconds
 
 from raftzmq.chaos.faults.catalogue import make
 from raftzmq.chaos.faults.fault import Fault
 from raftzmq.chaos.kinds import KINDS, possible
 from raftzmq.chaos.schedule import Planned
-from raftzmq.chaos.stand import Stand
+from raftzmq.chaos.stand import HOW, Stand
 from raftzmq.chaos.trouble import ChaosError
 from raftzmq.errors import RaftzmqError
 
@@ -83,6 +83,15 @@ def _all(stand: Stand, arguments: argparse.Namespace) -> int:
 
 
 def _one(stand: Stand, kind: str, arguments: argparse.Namespace) -> bool:
+    _, cannot = possible((kind,), stand.have)
+    if cannot:
+        raise ChaosError(f"{kind} {cannot[kind]}: {HOW}")
+    if all(stand.processes.pid(name) is None for name in stand.seats):
+        print(
+            f"nothing of this cluster runs here yet; waiting {WHOLE_S:.0f} s for `raftzmq start`",
+            file=sys.stderr,
+            flush=True,
+        )
     victim = _victim(stand, kind, arguments)
     numbers = {
         name: value for name in _NUMBERS if (value := getattr(arguments, name, None)) is not None
@@ -168,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         if name not in ("heal", "kill-all", "rolling-restart", "all"):
             each.add_argument("--node", default=None if name == "network" else "follower")
         if name != "heal":
-            each.add_argument("--seconds", type=_seconds, default=3.0)
+            each.add_argument("--seconds", type=seconds, default=3.0)
     for name in ("kill-random", "kill-proxy"):
         found[name].set_defaults(node=None)
     found["pause"].set_defaults(node="leader")
@@ -207,13 +216,6 @@ class _Parser:
                     self._parser.error("--one-way needs --node")
                 found.one_way = {"out": 1, "in": 2}[found.one_way]
         return found
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError("0.1 to 86400 seconds")
-    return value
 
 
 def _number(text: str) -> int:

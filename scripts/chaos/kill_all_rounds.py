@@ -22,13 +22,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes import ChaosError, free_ports, wait_until_gone
+from processes import wait_until_gone
 
 import raftzmq
+from raftzmq.chaos.trouble import ChaosError
 from raftzmq.config import ClusterConfig, NodeConfig, ProxyConfig, load, to_toml
 from raftzmq.errors import Outcome, RaftzmqError, RequestError
 from raftzmq.observe.ask import Asker
 from raftzmq.observe.survey import digests
+from raftzmq.transport.free_ports import free_ports
 
 START_S = 60.0
 """From the start of the processes to the first answer, and to equal replicas."""

@@ -1,7 +1,7 @@
 """Kills or pauses the leader of a running cluster on this machine, and watches what follows.
 
 Run by kill-leader.sh and pause-leader.sh. Signals go only to processes of this machine: see
-running.py for which clusters, and the process must look like raftzmq.
+running.py for which clusters, and the process must hold the lock of its node.
 """
 
 # ruff: noqa: T201  (printing is what this program is for)
@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from running import find_cluster
+from running import find_cluster, seconds
 
 import raftzmq
 from raftzmq.chaos.trouble import ChaosError
+from raftzmq.cli.running import pid_of
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import RaftzmqError
 from raftzmq.observe.ask import Asker
@@ -35,12 +36,13 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = _parser().parse_args()
     # Whoever stops this script must not leave a leader paused: finally clauses have to run.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))
     try:
         config = find_cluster(arguments.config)
         with Asker({name: node.client for name, node in config.nodes.items()}) as asker:
             old = _wait_for_leader(asker, config.nodes, beyond_term=0)
-            _check_is_raftzmq(old)
+            _check_holds_its_lock(config, old)
             print(f"{old.node} leads in term {old.term}, process {old.pid}")
             if arguments.what == "kill":
                 _kill(config, asker, old)
@@ -49,6 +51,8 @@ def main() -> int:
     except RaftzmqError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="what", required=True)
     kill = commands.add_parser("kill")
     pause = commands.add_parser("pause")
-    pause.add_argument("--seconds", type=float, default=3.0)
+    pause.add_argument("--seconds", type=seconds, default=3.0)
     for command in (kill, pause):
         command.add_argument("--config", type=Path, default=None)
     return parser
@@ -132,14 +136,13 @@ def _ask(asker: Asker, names: list[str]) -> dict[str, NodeStatus]:
     return statuses
 
 
-def _check_is_raftzmq(status: NodeStatus) -> None:
+def _check_holds_its_lock(config: ClusterConfig, status: NodeStatus) -> None:
     """A pid from a message is a claim; a signal to the wrong process cannot be taken back."""
-    try:
-        command = Path(f"/proc/{status.pid}/cmdline").read_bytes()
-    except OSError:
-        raise ChaosError(f"process {status.pid} of {status.node} is not on this machine") from None
-    if b"raftzmq" not in command:
-        raise ChaosError(f"process {status.pid} of {status.node} does not look like raftzmq")
+    if pid_of(config, status.node) != status.pid:
+        raise ChaosError(
+            f"process {status.pid}, which says that it is {status.node}, does not hold the lock of "
+            f"{status.node} on this machine; is this the nodes.toml that it was started with?"
+        )
 
 
 def _entrances(config: ClusterConfig, without: str) -> list[str]:

@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutting import Cutter
-from processes import ChaosError, free_ports, wait_until_gone
+from processes import wait_until_gone
 
+from raftzmq.chaos.trouble import ChaosError
 from raftzmq.config import ClusterConfig, NodeConfig, ProxyConfig, load, to_toml
 from raftzmq.observe.ask import Asker
 from raftzmq.observe.survey import digests, leader_of, look
+from raftzmq.transport.free_ports import free_ports
 from raftzmq.wire.status import NodeStatus
 
 WAIT_S = 60.0

@@ -7,6 +7,7 @@ signal ever goes to a process that does not hold the lock of a node or proxy of 
 # ruff: noqa: T201  (these are parts of programs that print)
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -59,6 +60,14 @@ def find_cluster(path: Path | None) -> ClusterConfig:
                 f"clusters that live on this machine"
             )
     return config
+
+
+def seconds(text: str) -> float:
+    """For argparse: how long a fault lasts."""
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError("0.1 to 86400 seconds")
+    return value
 
 
 @contextmanager

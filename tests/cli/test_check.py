@@ -48,6 +48,13 @@ def test_a_violation_is_shown_and_drawn(tmp_path: Path) -> None:
     assert "write 2" in page
 
 
+def test_a_violation_is_one_also_when_it_cannot_be_drawn(tmp_path: Path) -> None:
+    result = run(file_with(tmp_path, STALE), "--svg", str(tmp_path / "no" / "such" / "folder.svg"))
+    assert result.exit_code == 6
+    assert "not drawn" in result.output
+    assert "VIOLATED: 1 of 1 keys" in result.output
+
+
 @pytest.mark.parametrize("rows", [[], GOOD[:1]])
 def test_nothing_to_judge_is_no_pass(
     tmp_path: Path, rows: list[tuple[str, object, object, int, int, object]]

@@ -6,9 +6,7 @@ Waiting here polls a condition with a deadline: it is the world outside, with re
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,31 +17,9 @@ from typing import Any
 import msgpack
 import zmq
 
+from raftzmq.transport.free_ports import free_ports
+
 WAIT_S = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at this moment.
-
-    Below the range that outgoing connections draw from: one of those could else take the port of
-    a node while that is down.
-    """
-    found: list[int] = []
-    held: list[socket.socket] = []
-    try:
-        for port in random.sample(range(10_000, 32_000), 2_000):
-            held.append(socket.socket())
-            try:
-                held[-1].bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
-    finally:
-        for one in held:
-            one.close()
-    raise RuntimeError("no free ports on 127.0.0.1")
 
 
 def ask(

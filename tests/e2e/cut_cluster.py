@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raftzmq.transport.free_ports import free_ports
 from scripts.chaos.cutting import Cutter
-from tests.e2e.cluster import Cluster, free_ports
+from tests.e2e.cluster import Cluster
 
 
 class CutCluster(Cluster):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import zmq
 
-from tests.e2e.cluster import free_ports
+from raftzmq.transport.free_ports import free_ports
 
 
 class Tap:

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--package", action="append", default=[])
     parser.add_argument("--catcher", action="append", choices=CATCHERS, default=[])
     parser.add_argument("--every", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=_at_least_one, default=1)
     parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--no-control", action="store_true")
@@ -38,12 +38,22 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"there is no mutant {', '.join(unknown)}; see --list", file=sys.stderr)
         return VOID
+    packages = {mutant.package for mutant in mutants.values()}
+    if strange := [name for name in options.package if name not in packages]:
+        print(
+            f"no mutant is of {', '.join(strange)}; there are {', '.join(sorted(packages))}",
+            file=sys.stderr,
+        )
+        return VOID
     chosen = [
         mutant
         for mutant in mutants.values()
         if (not options.only or mutant.name in options.only)
         and (not options.package or mutant.package in options.package)
     ]
+    if not chosen:
+        print("no mutant is both of --only and of --package", file=sys.stderr)
+        return VOID
     if options.list:
         for mutant in chosen:
             print(f"{mutant.name:38} {mutant.rule}")
@@ -73,6 +83,12 @@ def main(arguments: list[str]) -> int:
     if survivors:
         print(f"not caught: {', '.join(survivors)}")
     return SURVIVED if survivors else CAUGHT
+
+
+def _at_least_one(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
 
 
 def _write_down(mutant: Mutant, nets: dict[str, Caught | None], mutants: dict[str, Mutant]) -> None:

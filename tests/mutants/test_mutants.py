@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import catchers
+from tests.mutants import campaign, catchers
 from tests.mutants.catchers import Caught, Copy, Inquest, Unusable, broken_property
 from tests.mutants.document import PAGE, load_findings, render
 from tests.mutants.mutants import ROOT, Change, DoesNotApply, Mutant, load
@@ -54,6 +54,19 @@ def test_what_caught_a_mutant_is_still_there() -> None:
                 name = test.partition("[")[0].rpartition("::")[2]
                 folder = (ROOT / file).parent
                 assert any(f"def {name}(" in path.read_text() for path in folder.glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--package", "rfat"], ["--only", "vote-twice-in-a-term", "--package", "client"]],
+)
+def test_a_campaign_without_mutants_is_no_pass(arguments: list[str]) -> None:
+    assert campaign.main(arguments) == campaign.VOID
+
+
+def test_nothing_can_be_tried_by_nobody() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        campaign.main(["--jobs", "0"])
 
 
 def mutant_of(file: str, old: str, new: str, *tests: str) -> Mutant:

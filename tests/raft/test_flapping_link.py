@@ -1,4 +1,4 @@
-"""A single link that breaks again and again costs a healthy leader nothing (DESIGN 11).
+"""A single link that breaks again and again costs a healthy leader nothing.
 
 A lost connection to the leader starts pre-vote at once; what keeps that harmless is that the
 others still hear the leader.

@@ -2,7 +2,7 @@
 
 The one answer that would be stale: a follower on the small side asks the leader it knows, and
 both together are no quorum. Random schedules hardly ever come there, because an old leader
-notices within an election timeout; so here the small side's clocks run slow (DESIGN 10: no
+notices within an election timeout; so here the small side's clocks run slow (no
 clock is trusted) and the cut goes right between it and the rest.
 """
 

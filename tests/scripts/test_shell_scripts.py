@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from raftzmq.chaos.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.sh"))
-EXPLAINED = [ROOT / "scripts" / "test-systemd.sh", *sorted((ROOT / "scripts/chaos").glob("*.sh"))]
+EXPLAINED = [
+    *(ROOT / "scripts" / f"{name}.sh" for name in ("test-systemd", "mutants", "fuzz")),
+    *sorted((ROOT / "scripts/chaos").glob("*.sh")),
+]
 
 REMOTE = """
 [cluster]
@@ -69,6 +73,40 @@ def test_leader_on_another_machine_is_left_alone(what: str, tmp_path: Path) -> N
     assert "not on loopback" in found.stderr
 
 
+IMPOSTOR = """
+import sys; from pathlib import Path; from types import SimpleNamespace
+sys.path.insert(0, {folder!r})
+import leader
+from raftzmq.chaos.trouble import ChaosError
+from raftzmq.config import load
+try:
+    leader._check_holds_its_lock(load(Path({config!r})), SimpleNamespace(node="n1", pid={pid}))
+except ChaosError as error:
+    sys.exit(f"refused: {{error}}")
+"""
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_no_signal_goes_to_a_process_without_the_lock_of_its_node(
+    locked: bool, tmp_path: Path
+) -> None:
+    """A pid from a message may be that of another machine, as behind a forwarded port."""
+    config = tmp_path / "nodes.toml"
+    config.write_text(
+        '[cluster]\nid = "c"\n[nodes.n1]\npeer = "tcp://127.0.0.1:7101"\n'
+        f'client = "tcp://127.0.0.1:7201"\ndata = "{tmp_path}/n1"\n'
+    )
+    (tmp_path / "n1").mkdir()
+    with (tmp_path / "n1" / "lock").open("w") as lock:
+        if locked:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        words = {"folder": str(ROOT / "scripts/chaos"), "config": str(config), "pid": os.getpid()}
+        found = run(sys.executable, "-c", IMPOSTOR.format(**words))
+    assert (found.returncode, "refused" in found.stderr) == ((0, False) if locked else (1, True))
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts/chaos").glob("*.sh")), ids=name)
 def test_wrong_arguments_are_refused(script: Path) -> None:
     found = run(script, "--no-such-argument")
@@ -102,6 +140,7 @@ def test_no_fault_touches_another_machine(
         ("network", ("loss", "--percent", "0")),
         ("network", ("loss", "--one-way", "out")),
         ("pause", ("--seconds", "-1")),
+        ("pause-leader", ("--seconds", "-1")),
         ("clock", ("jump", "--by", "noon")),
     ],
 )

@@ -191,7 +191,14 @@ def test_the_command_line_replays_and_says_what_is_wrong_with_it() -> None:
     found = CliRunner().invoke(app, ["sim", "--seed", "2", "--steps", str(SHORT)])
     assert found.exit_code == 0, found.output
     assert run(Options(2, steps=SHORT)).hash in found.output
-    for wrong in (["--seeds", "5..1"], ["--seed", "1", "--faults", "gremlins"], []):
+    for wrong in (
+        ["--seeds", "5..1"],
+        ["--seed", "1", "--faults", "gremlins"],
+        ["--seed", "1", "--seeds", "1..2"],
+        ["--seeds", "1..2", "--trace"],
+        ["--seeds", "1..2", "--workers", "-1"],
+        [],
+    ):
         assert CliRunner().invoke(app, ["sim", *wrong]).exit_code == exit_codes.USAGE
 
 

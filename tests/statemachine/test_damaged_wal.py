@@ -1,4 +1,4 @@
-"""A damaged write-ahead log under a state.db into which it was copied before (faults F25)."""
+"""A damaged write-ahead log under a state.db into which it was copied before."""
 
 from __future__ import annotations
 

@@ -23,8 +23,12 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz", metavar="FOLDER")
     options = parser.parse_args()
     if options.replay is not None:
-        kept = json.loads(options.replay.read_text())
-        TARGETS[kept["target"]].play(kept["steps"])
+        try:
+            kept = json.loads(options.replay.read_text())
+            target, steps = TARGETS[kept["target"]], kept["steps"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{options.replay} is no input that was kept: {error!r}")
+        target.play(steps)
         print(f"{options.replay}: every promise was kept")
         return 0
     seed = options.seed or secrets.token_hex(4)
