@@ -79,13 +79,12 @@ def test_a_program_that_forgets_what_it_did_is_found_out(tmp_path: Path) -> None
 
 def test_what_is_missing_is_said_before_anything_starts(tmp_path: Path) -> None:
     done, run = chaos(tmp_path / "out", "--loopback", "--faults", "partition", "--minutes", "1")
-    assert done.returncode == 78
+    assert done.returncode == 2
     assert run is None
-    assert "partition-full needs its own network namespaces: leave out --loopback" in (
-        done.stderr.replace("; partition-one-way needs its own network namespaces", "").replace(
-            "; partition-bridge needs its own network namespaces", ""
-        )
-    )
+    said = " ".join(done.stderr.replace("│", " ").split())  # a box breaks lines where it likes
+    for kind in ("partition-full", "partition-one-way", "partition-bridge"):
+        assert f"{kind} needs its own network namespaces" in said
+    assert "leave out --loopback" in said
     full = tmp_path / "full"
     full.mkdir()
     (full / "something").touch()
