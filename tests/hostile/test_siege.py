@@ -16,8 +16,9 @@ from tests.hostile.tap import Tap
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
-SEED, SCALE = 20, 0.03
-"""A part of what the issue asks for: scripts/chaos/hostile.sh throws all of it."""
+SEED, SCALE = 20, 0.01
+"""A hundredth of what scripts/chaos/hostile.sh throws: with three, a busy machine of two processors
+comes near the bound of memory."""
 PATIENT = "election_ticks = 100"
 """One second instead of 0.4: attackers, workload and five processes share the machine of the tests
 with others, and an election because of those would say nothing."""
