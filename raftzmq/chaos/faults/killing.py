@@ -100,7 +100,8 @@ class WipeNode(Killing):
     """
 
     def inject(self) -> None:
-        name = self.pick_node()
+        # Not the leader: the others hold all that was acknowledged when one of them leads.
+        name = self.victim or self.pick_other(self.stand.leader())
         self._wait_for_holders(name)
         self.victim = name
         folder = self.stand.config.nodes[name].data
