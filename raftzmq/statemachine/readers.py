@@ -40,6 +40,10 @@ _SLOW_STEPS_PER_CHECK: Final = 50_000
 because whoever wants to end it interrupts it (``cancel``)."""
 _STATEMENT_CACHE: Final = 200
 _BUSY_MS: Final = 5_000
+_SCHEMA_VERSION: Final = "PRAGMA schema_version"
+_KNOWN_MAX: Final = 500
+"""Texts whose columns are remembered, so that nobody need be asked when they begin to run."""
+_KNOWN_SQL_LENGTH_MAX: Final = 4_096
 
 
 class Reader:
@@ -63,6 +67,9 @@ class Reader:
         self._steps_per_check = 0
         self._look_every(_SLOW_STEPS_PER_CHECK)
         self._own = self._connection.cursor()
+        self._plain = self._connection.cursor()
+        self._columns: dict[str, list[str]] = {}
+        self._schema_version = -1
         self._pack = msgpack.Packer(autoreset=True).pack
         self._applied = 0
         self._shared = False
@@ -200,12 +207,16 @@ class Reader:
     def _query(
         self, sql: str, parameters: Parameters, left: int
     ) -> tuple[list[str] | None, list[Row] | None, int]:
-        columns: list[str] | None = None
+        columns = self._columns.get(sql)
+        if columns is not None:
+            return self._known_query(sql, parameters, columns, left)
         rows: list[Row] = []
         bytes_max = left
+        begun = 0
 
         def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-            nonlocal columns
+            nonlocal columns, begun
+            begun += 1
             if not cursor.has_vdbe:
                 return True
             if not cursor.is_readonly:
@@ -218,14 +229,40 @@ class Reader:
         cursor = self._connection.cursor()
         cursor.exec_trace = begins
         try:
-            for row in cursor.execute(sql, parameters):
+            # A cached statement would tell the columns that it had when it was prepared, maybe
+            # under an older schema.
+            for row in cursor.execute(sql, parameters, can_cache=False):
                 left -= row_bytes(row)
                 if left < 0:
                     raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")
                 rows.append(row)
         finally:
             cursor.close(True)
+        if columns and begun == 1 and len(sql) <= _KNOWN_SQL_LENGTH_MAX:
+            if len(self._columns) >= _KNOWN_MAX:
+                self._columns.clear()
+            self._columns[sql] = columns
         return columns, rows if columns else None, left
+
+    def _known_query(
+        self, sql: str, parameters: Parameters, columns: list[str], left: int
+    ) -> tuple[list[str], list[Row], int]:
+        """A single statement that read, and had ``columns``, under the schema as it is."""
+        self._authorizer.running = True
+        bytes_max = left
+        rows: list[Row] = []
+        try:
+            for row in self._plain.execute(sql, parameters):
+                left -= row_bytes(row)
+                if left < 0:
+                    raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")
+                rows.append(row)
+        except BaseException:
+            # What is left of the statement would keep its snapshot open.
+            self._plain.close(True)
+            self._plain = self._connection.cursor()
+            raise
+        return columns, rows, left
 
     def _why_interrupted(self) -> RequestError:
         if self._stop:
@@ -251,11 +288,15 @@ class Reader:
             self._own.execute("BEGIN", prepare_flags=OWN)
             # A snapshot begins with the first read, not with BEGIN.
             found = self._own.execute(schema.READ_APPLIED, prepare_flags=OWN).fetchall()
+            version = self._own.execute(_SCHEMA_VERSION, prepare_flags=OWN).fetchall()[0][0]
         except apsw.InterruptError as error:
             raise self._cancelled or ShuttingDown("the node is stopping") from error
         except apsw.Error as error:
             raise storage_failed(error) from error
         self._applied = cast(int, found[0][0])
+        if version != self._schema_version:
+            self._schema_version = cast(int, version)
+            self._columns.clear()
 
     def _close_snapshot(self) -> None:
         try:

@@ -347,9 +347,10 @@ class Executor:
         cursor = self._connection.cursor()
         cursor.exec_trace = begins
         try:
-            # PRAGMA takes effect while it is prepared, so it must be prepared each time.
+            # PRAGMA takes effect while it is prepared, so it must be prepared each time. And
+            # where the schema may change, a cached statement would tell columns of before.
             single = ";" not in sql.rstrip("; \n")
-            cached = single and _CACHEABLE.match(sql) is not None
+            cached = single and not self._fresh and _CACHEABLE.match(sql) is not None
             for row in cursor.execute(sql, parameters, can_cache=cached):
                 rows_bytes += row_bytes(row)
                 if rows_bytes > self._bounds.result_bytes_max:

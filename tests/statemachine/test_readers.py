@@ -121,3 +121,29 @@ def test_interrupt_from_another_thread(reader: Reader) -> None:
     stopper.join()
     assert code == errors.ShuttingDown.code
     assert ask(reader, "SELECT 1")[0] in (0, errors.ShuttingDown.code)
+
+
+def test_a_known_text_follows_the_schema(world: World, reader: Reader) -> None:
+    ask(reader, "SELECT * FROM t")
+    world.ok("ALTER TABLE t ADD COLUMN b DEFAULT 'new'")
+    assert ask(reader, "SELECT * FROM t") == (0, [[0, 0, ["a", "b"], [[1, "new"], [2, "new"]]]])
+    world.ok("DROP TABLE t", "CREATE VIEW t(c) AS SELECT 7")
+    assert ask(reader, "SELECT * FROM t") == (0, [[0, 0, ["c"], [[7]]]])
+
+
+def test_a_known_text_keeps_its_limits(world: World, reader: Reader) -> None:
+    text = "SELECT a FROM t WHERE a <= ?"
+    assert ask(reader, (text, [2]))[0] == 0
+    code, _ = ask(reader, (text, [2]), result_bytes_max=10)
+    assert code == errors.TooLarge.code
+    # Nothing of what was given up keeps the old snapshot open.
+    world.ok("INSERT INTO t VALUES(0)")
+    assert ask(reader, (text, [0])) == (0, [[0, 0, ["a"], [[0]]]])
+    assert ask(reader, (ENDLESS, []), monotonic=Clock(0.4))[0] == errors.StatementTimeout.code
+
+
+def test_a_text_that_holds_several_statements_is_looked_at_each_time(reader: Reader) -> None:
+    for _ in range(2):
+        assert ask(reader, "SELECT 1 AS x; SELECT 2 AS y") == (0, [[0, 0, ["y"], [[2]]]])
+        code, _ = ask(reader, "SELECT 1; INSERT INTO t VALUES(3)")
+        assert code != 0
