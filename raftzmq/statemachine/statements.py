@@ -28,6 +28,7 @@ from raftzmq.errors import (
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
+from raftzmq.statemachine.lone_inserts import has_consequences, is_lone
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
 from raftzmq.statemachine.reply import Reply, refusal
 from raftzmq.statemachine.rowids import Noted, RowidWatch
@@ -174,6 +175,9 @@ class Executor:
         self._rowid_end = False
         self._changes_before = 0
         self._kinds: dict[str, int] = {}
+        # On a fresh connection the schema may change between two runs of the same text.
+        self._knows_lone = not fresh and not has_consequences(connection)
+        self._lone: set[str] = set()
         self._pack = msgpack.Packer(autoreset=True).pack
         connection.set_progress_handler(self._on_progress, STEPS_PER_CHECK)
         self._watch = RowidWatch(connection, authorizer, self._on_row)
@@ -203,12 +207,10 @@ class Executor:
             raise Interrupted
         connection = self._connection
         authorizer = self._authorizer
-        host = self._host
-        try:
-            host(_OPEN, None, prepare_flags=OWN)
-            host(schema.NO_CHANGE, None, prepare_flags=OWN)
-        except apsw.Error as error:
-            raise storage_failed(error, self._connection) from error
+        lone = len(statements) == 1 and statements[0][0] in self._lone
+        if not lone:
+            self.own(_OPEN)
+            self.own(schema.NO_CHANGE)
         connection.set_last_insert_rowid(0)
         self._changes_before = connection.total_changes()
         self._steps = 0
@@ -217,19 +219,17 @@ class Executor:
             results = self._statements(statements)
             if self._rowid_end:
                 raise SqlError(_ROWID_MESSAGE)
-            if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            if not lone and connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
                 raise ConstraintFailed("FOREIGN KEY constraint failed", _FOREIGN_KEY_CODE)
         except RESULT_ERRORS as error:
             authorizer.asked = False
-            return self._failed(error)
+            return self._failed(error, lone=lone)
         finally:
             authorizer.asked = False
         if authorizer.defers:
             self._clear_deferral()
-        try:
-            host(_KEEP, None, prepare_flags=OWN)
-        except apsw.Error as error:
-            raise storage_failed(error, self._connection) from error
+        if not lone:
+            self.own(_KEEP)
         return Reply(0, self._pack(results))
 
     def own(self, sql: str, parameters: tuple[int, ...] | None = None) -> None:
@@ -279,7 +279,8 @@ class Executor:
         if not _PLAIN_CHANGE.match(sql) or _MAYBE_MORE.search(sql):
             return self._remember(sql, _TRACED)
         if self._fresh or not _NUMBERS_NO_ROW.match(sql):
-            # On a fresh connection the schema may change between two runs of the same text.
+            if self._knows_lone and is_lone(sql) and len(self._lone) < _KINDS_MAX:
+                self._lone.add(sql)
             return self._remember(sql, _PLAIN)
         return _UNSEEN
 
@@ -362,9 +363,13 @@ class Executor:
             cursor.close(True)
         return columns, rows, rows_bytes
 
-    def _failed(self, error: Exception) -> Reply:
+    def _failed(self, error: Exception, *, lone: bool) -> Reply:
         if self._authorizer.needs_fresh:
             self._authorizer.needs_fresh = False
+            raise NeedsFresh from error
+        if lone and self._connection.total_changes() != self._changes_before:
+            # Its row is there, at the last rowid, and without a savepoint nothing takes it back.
+            self._rowid_end = False
             raise NeedsFresh from error
         if isinstance(error, apsw.InterruptError):
             if self._stopping():
@@ -383,8 +388,9 @@ class Executor:
         if not self._connection.in_transaction:
             self._authorizer.defers = False
             raise TransactionLost(reply)
-        self.own(_UNDO)
-        self.own(_KEEP)
+        if not lone:
+            self.own(_UNDO)
+            self.own(_KEEP)
         if self._authorizer.defers:
             self._clear_deferral()
         return reply
