@@ -25,8 +25,7 @@ class SlowDisk(Fault):
         self._before = shim.fired("slow")
         milliseconds = self.planned.numbers.get("sync_ms", 150)
         self.note(f"{milliseconds} ms per fsync")
-        for end in _DATABASES:
-            shim.add("slow", end, milliseconds)
+        shim.add("slow", _DATABASES, milliseconds)
 
     def heal(self) -> None:
         if not self.target:
@@ -53,8 +52,7 @@ class FsyncError(Fault):
         self.stand.processes.expect_end(self.target)
         # state.db is made durable now and then only, raft.db for each batch.
         ends = _DATABASES[2:] if self.planned.numbers.get("state") else _DATABASES[:2]
-        for end in ends:
-            shim.add("sync", end, EIO, 1)
+        shim.add("sync", ends, EIO, 1)
         self.note(f"EIO for {' or '.join(ends)}")
         deadline = time.monotonic() + max(self.planned.for_s, _TELL_S)
         while not is_gone(pid) and started_ticks(pid) == began:
