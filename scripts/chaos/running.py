@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -62,6 +63,17 @@ def find_cluster(path: Path | None) -> ClusterConfig:
     return config
 
 
+def is_kept(config: ClusterConfig) -> bool:
+    """Whether it was started by cluster.sh, which starts again whoever dies."""
+    return config.source is not None and read_layout(config.source) is not None
+
+
+def start_command(config: ClusterConfig, name: str) -> str:
+    """What a person types to start a node or proxy again."""
+    option = [] if config.source is None else ["--config", str(config.source)]
+    return shlex.join(["raftzmq", "start", name, *option])
+
+
 def seconds(text: str) -> float:
     """For argparse: how long a fault lasts."""
     value = float(text)
@@ -79,7 +91,7 @@ def open_stand(config: ClusterConfig) -> Iterator[Stand]:
         folder = config.source.absolute().parent if config.source is not None else Path.cwd()
         yield Stand(
             config=config,
-            processes=RunningProcesses(config, kept=bool(layout.get("network"))),
+            processes=RunningProcesses(config, kept=is_kept(config)),
             asker=asker,
             control=Control(folder) if layout["network"] else None,
             shims={name: FaultFile(Path(file)) for name, file in layout["shims"].items()},
