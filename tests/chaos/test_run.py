@@ -1,0 +1,179 @@
+"""A run goes on: over faults that must wait, faults that wait for each other, and crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raftzmq.chaos import run as running
+from raftzmq.chaos.cluster import Wish
+from raftzmq.chaos.processes import Ending
+from raftzmq.chaos.schedule import Planned
+from raftzmq.chaos.trouble import ChaosError, NotNow
+
+
+class Clock:
+    """Time passes only where somebody sleeps."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Fault:
+    """Does what it was told when it is injected."""
+
+    def __init__(self, planned: Planned, act: Callable[[Planned], None], whole: bool) -> None:
+        self.planned = planned
+        self._act = act
+        self.wants_whole = whole
+        self.target = ""
+        self.detail = ""
+        self.fired = False
+        self.healed = 0
+
+    def inject(self) -> None:
+        self._act(self.planned)
+        self.fired = True
+
+    def heal(self) -> None:
+        self.healed += 1
+
+    def look(self) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.detail += text
+
+
+class Scene:
+    """A run without a cluster."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, planned: Sequence[Planned]) -> None:
+        self.clock = Clock()
+        self.acts: dict[str, Callable[[Planned], None]] = {}
+        self.mild: set[str] = set()
+        self.made: list[Fault] = []
+        self.endings: list[Ending] = []
+        self.started: list[str] = []
+        self.said: list[str] = []
+        monkeypatch.setattr(running, "time", self.clock)
+        monkeypatch.setattr(running, "make", self._make)
+        order = running.Order(
+            command="",
+            seed=1,
+            seconds=10.0,
+            kinds=tuple({each.kind for each in planned}),
+            wish=Wish(),
+            folder=Path("/nonexistent"),
+        )
+        self.run: Any = running._Running(order, planned, self.said.append)
+        self.run._began_s = self.clock.now
+        self.run._next_word_s = 1e9
+        self.run._load = SimpleNamespace(check=lambda: None, counts={})
+        self.run._cluster = SimpleNamespace(
+            network=None,
+            stand=SimpleNamespace(wait_until_whole=lambda: None),
+            processes=SimpleNamespace(
+                endings=self.endings, note_ends=self._note_ends, start=self.started.append
+            ),
+        )
+        self.due: list[Ending] = []
+
+    def _make(self, _: object, planned: Planned) -> Fault:
+        act = self.acts.get(planned.kind, lambda _: None)
+        self.made.append(Fault(planned, act, planned.kind not in self.mild))
+        return self.made[-1]
+
+    def _note_ends(self, _: float) -> list[Ending]:
+        new, self.due = self.due, []
+        self.endings += new
+        return new
+
+
+def at(kind: str, at_s: float, for_s: float = 1.0) -> Planned:
+    return Planned(kind=kind, at_s=at_s, for_s=for_s, lead=False, choice=0, numbers={})
+
+
+def test_a_fault_that_is_not_allowed_now_is_tried_on_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch, [at("wipe-node", 1.0)])
+
+    def first_is_needed(planned: Planned) -> None:
+        if planned.choice == 0:
+            raise NotNow("n1 holds what nobody else does")
+
+    scene.acts["wipe-node"] = first_is_needed
+    scene.run._inject_all()
+    assert [(each.kind, each.fired) for each in scene.run._faults] == [("wipe-node", True)]
+    assert scene.run._put_off == []
+    assert all(each.healed for each in scene.made), "what it may have done was not taken back"
+
+
+def test_one_that_is_never_allowed_is_no_fault_of_the_run_but_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch, [at("wipe-node", 1.0), at("pause", 3.0), at("pause", 6.0)])
+
+    def needed(_: Planned) -> None:
+        raise NotNow("needed")
+
+    scene.acts["wipe-node"] = needed
+    scene.run._inject_all()
+    assert [each.kind for each in scene.run._faults] == ["pause", "pause"]
+    assert len(scene.run._put_off) == 2, "a kind that never came gets another chance at the end"
+    assert "wipe-node" in scene.run._put_off[0]
+
+
+def test_one_that_fails_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, [at("fsync-error", 1.0)])
+
+    def ignored(_: Planned) -> None:
+        raise ChaosError("n1 goes on after a failed fsync")
+
+    scene.acts["fsync-error"] = ignored
+    scene.run._inject_all()
+    (only,) = scene.run._faults
+    assert not only.fired
+    assert "goes on" in only.detail
+    assert len(scene.made) == 1
+
+
+def test_a_fault_ends_in_time_while_another_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else both wait for ever: the one for a leader that the other, which is over, withholds."""
+    scene = Scene(monkeypatch, [at("kill-leader", 1.0, 1.0), at("clock-jump", 1.5, 1.0)])
+    scene.mild.add("clock-jump")
+
+    def waits_for_a_leader(_: Planned) -> None:
+        killed = scene.made[0]
+        for _ in range(100):
+            if killed.healed:
+                return
+            scene.run._pause(0.1)
+        raise ChaosError("no leader")
+
+    scene.acts["clock-jump"] = waits_for_a_leader
+    scene.run._inject_all()
+    assert [(each.kind, each.fired) for each in scene.run._faults] == [
+        ("kill-leader", True),
+        ("clock-jump", True),
+    ]
+    assert scene.run._faults[0].until_s == pytest.approx(2.0, abs=0.2)
+
+
+def test_who_crashes_is_started_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, [at("pause", 1.0)])
+    for number in range(5):
+        scene.due = [Ending("n2", float(number), 70, "broken invariant")]
+        scene.run._note_ends()
+    assert scene.started == ["n2"] * 3
+    assert len([line for line in scene.said if "ENDED UNASKED" in line]) == 5
