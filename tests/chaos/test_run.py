@@ -155,7 +155,7 @@ def test_a_fault_ends_in_time_while_another_waits(monkeypatch: pytest.MonkeyPatc
 
     def waits_for_a_leader(_: Planned) -> None:
         killed = scene.made[0]
-        for _ in range(100):
+        for _look in range(100):
             if killed.healed:
                 return
             scene.run._pause(0.1)
