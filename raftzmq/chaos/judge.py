@@ -208,11 +208,13 @@ def _back(evidence: Evidence) -> Verdict:
         if stall.until_s - since > BACK_S:
             late.append(f"{stall.until_s - since:.1f} s without a write from {since:.1f} s on")
     longest = longest_by_kind(evidence.faults, evidence.stalls)
-    told = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in sorted(longest.items()))
+    told = ", ".join(
+        f"{kind} {seconds:.2f} s" for kind, seconds in sorted(longest.items()) if seconds
+    )
     return Verdict(
         f"writes go on within {BACK_S:.0f} s",
         not late,
-        "; ".join(late[:_SHOWN]) if late else f"longest stall by fault: {told or 'no fault'}",
+        "; ".join(late[:_SHOWN]) if late else f"longest stall by fault: {told or 'none'}",
     )
 
 

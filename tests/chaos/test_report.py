@@ -11,11 +11,13 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from raftzmq.chaos.kinds import KINDS
 from raftzmq.chaos.record import LogLine, Run, Sample, Stall, Verdict
 from raftzmq.chaos.report import page, write_report
 from raftzmq.chaos.report.charts import clock, duration, nice_top, time_step, timeline
 from raftzmq.chaos.report.figures import merged, per_fault
 from raftzmq.chaos.report.page import sentence
+from raftzmq.chaos.report.style import family, fault_colours
 from tests.chaos.runs import made_up_run
 
 RUN = made_up_run(faults=6)
@@ -186,3 +188,15 @@ def test_it_is_one_file(tmp_path: Path) -> None:
     write_report(RUN, tmp_path / "report.html")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page(RUN)
+
+
+def test_kinds_of_one_family_share_a_colour_and_families_do_not() -> None:
+    colours = fault_colours(list(KINDS))
+    assert set(colours) == set(KINDS)
+    by_family: dict[str, set[str]] = {}
+    for kind, colour in colours.items():
+        by_family.setdefault(family(kind), set()).add(colour)
+    assert all(len(shared) == 1 for shared in by_family.values())
+    assert len({colour for shared in by_family.values() for colour in shared}) == len(by_family)
+    few = fault_colours(["slow-disk", "fsync-error"])
+    assert len(set(few.values())) == 2

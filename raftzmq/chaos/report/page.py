@@ -164,8 +164,8 @@ def _figure(verdict: Verdict) -> str:
 def _timeline(run: Run) -> str:
     colours = fault_colours(kinds(run))
     marks = "".join(
-        f'<span><i style="background:{colours[kind]}"></i>{escape(kind)}</span>'
-        for kind in kinds(run)
+        f'<span><i style="background:{colour}"></i>{escape(kind)}</span>'
+        for kind, colour in colours.items()
     )
     lines = (
         '<span><i class="line" style="background:var(--reads)"></i>reads</span>'
