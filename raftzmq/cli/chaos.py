@@ -86,9 +86,9 @@ def chaos(
     # Imported here: the other commands would pay for it at each start.
     from raftzmq.chaos.cluster import (
         DISK_MB,
-        DISK_MB_PER_MINUTE,
         ChaosCluster,
         Wish,
+        disk_mb,
         empty_folder,
     )
     from raftzmq.chaos.run import Order, run
@@ -99,8 +99,8 @@ def chaos(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "big")
     folder = (out or Path(f"raftzmq-chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}")).absolute()
-    disk_mb = DISK_MB if hold else DISK_MB + int(DISK_MB_PER_MINUTE * minutes)
-    wish = Wish(nodes=nodes, loopback=loopback, seed=seed, disk_mb=disk_mb)
+    room_mb = DISK_MB if hold else disk_mb(minutes, clients, think_ms)
+    wish = Wish(nodes=nodes, loopback=loopback, seed=seed, disk_mb=room_mb)
     try:
         kinds = _kinds(faults, loopback=loopback)
         if not hold:

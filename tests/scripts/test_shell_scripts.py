@@ -28,6 +28,17 @@ client = "tcp://192.0.2.1:7201"
 data = "/var/lib/raftzmq/n1"
 """
 
+LOCAL = """
+[cluster]
+id = "c"
+[nodes.n1]
+peer = "tcp://127.0.0.1:7101"
+client = "tcp://127.0.0.1:7201"
+data = "{folder}/n1"
+[proxies.p1]
+address = "tcp://127.0.0.1:7100"
+"""
+
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -92,10 +103,7 @@ def test_no_signal_goes_to_a_process_without_the_lock_of_its_node(
 ) -> None:
     """A pid from a message may be that of another machine, as behind a forwarded port."""
     config = tmp_path / "nodes.toml"
-    config.write_text(
-        '[cluster]\nid = "c"\n[nodes.n1]\npeer = "tcp://127.0.0.1:7101"\n'
-        f'client = "tcp://127.0.0.1:7201"\ndata = "{tmp_path}/n1"\n'
-    )
+    config.write_text(LOCAL.format(folder=tmp_path))
     (tmp_path / "n1").mkdir()
     with (tmp_path / "n1" / "lock").open("w") as lock:
         if locked:
@@ -146,6 +154,16 @@ def test_no_fault_touches_another_machine(
 )
 def test_arguments_that_make_no_sense_are_refused(what: str, words: tuple[str, ...]) -> None:
     assert run(ROOT / f"scripts/chaos/{what}.sh", *words).returncode == 2
+
+
+@pytest.mark.parametrize(("what", "wrong"), [("pause", "n9"), ("kill-proxy", "n1")])
+def test_a_name_that_is_not_in_nodes_toml_is_refused(what: str, wrong: str, tmp_path: Path) -> None:
+    config = tmp_path / "nodes.toml"
+    config.write_text(LOCAL.format(folder=tmp_path))
+    found = run(ROOT / f"scripts/chaos/{what}.sh", "--node", wrong, "--config", config)
+    assert found.returncode == 2
+    assert wrong in found.stderr
+    assert "none of" in found.stderr
 
 
 def test_each_kind_of_fault_has_a_script() -> None:
