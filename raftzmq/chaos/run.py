@@ -30,7 +30,7 @@ from raftzmq.chaos.report import write_report
 from raftzmq.chaos.schedule import Planned, plan
 from raftzmq.chaos.trouble import ChaosError, NotNow
 from raftzmq.chaos.workload import Orders
-from raftzmq.checker.history import Operation, read_history
+from raftzmq.checker.history import HistoryUnreadable, Operation, read_history
 from raftzmq.errors import RequestError
 
 _LOOK_S: Final = 0.1
@@ -143,10 +143,7 @@ class _Running:
                     self._heal_all()
                 seconds = self._now()
                 self._finish(load)
-                histories = {
-                    model: list(read_history(order.folder / f"history-{model}.jsonl"))
-                    for model in tables.MODELS
-                }
+                histories = {model: self._history(model) for model in tables.MODELS}
                 present, digests = self._read_back(addresses, histories)
             self._note_ends()
         self._say("judging")
@@ -258,7 +255,7 @@ class _Running:
         except NotNow:
             fault.heal()
             raise
-        except ChaosError as error:
+        except (ChaosError, OSError) as error:
             began = self._now()
             fault.fired = False
             fault.note(f"not injected: {error}")
@@ -270,7 +267,7 @@ class _Running:
         fault, began, _ = active
         try:
             fault.heal()
-        except ChaosError as error:
+        except (ChaosError, OSError) as error:
             self._trouble.append(f"{fault.planned.kind}: {error}")
             fault.note(str(error))
         self._faults.append(
@@ -309,6 +306,16 @@ class _Running:
         except ChaosError as error:
             self._trouble.append(str(error))
 
+    def _history(self, model: str) -> list[Operation]:
+        """What can be read of it: clients that were cut short end in the middle of a line."""
+        found: list[Operation] = []
+        try:
+            for each in read_history(self._order.folder / f"history-{model}.jsonl"):
+                found.append(each)  # one by one: those before a broken line are kept
+        except (HistoryUnreadable, OSError) as error:
+            self._trouble.append(f"the history of {model}: {error}")
+        return found
+
     def _read_back(
         self, addresses: list[str], histories: dict[str, list[Operation]]
     ) -> tuple[dict[str, int] | None, dict[str, tuple[int, str]] | None]:
@@ -332,7 +339,9 @@ class _Running:
         for line in lines:
             term = logs.began_to_lead(line)
             if term is not None and line.process in evidence.nodes:
-                observer.leaderships.see_line(line.process, term, max(0.0, line.at_s))
+                observer.leaderships.see_line(
+                    line.process, term, min(max(0.0, line.at_s), evidence.seconds)
+                )
         faults = tuple(sorted(self._faults, key=lambda each: each.from_s))
         found = figures.stalls(operations, evidence.origin_ns, evidence.seconds, faults)
         evidence = replace(

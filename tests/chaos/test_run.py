@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from raftzmq.chaos.cluster import Wish
 from raftzmq.chaos.processes import Ending
 from raftzmq.chaos.schedule import Planned
 from raftzmq.chaos.trouble import ChaosError, NotNow
+from raftzmq.checker.history import Operation, to_line
 
 
 class Clock:
@@ -75,7 +77,8 @@ class Scene:
             wish=Wish(),
             folder=Path("/nonexistent"),
         )
-        self.run: Any = running._Running(order, planned, self.said.append)
+        run = running._Running(order, planned, self.said.append)
+        self.run = cast(Any, run)  # parts of it are replaced by made-up ones
         self.run._began_s = self.clock.now
         self.run._next_word_s = 1e9
         self.run._load = SimpleNamespace(check=lambda: None, counts={})
@@ -177,3 +180,33 @@ def test_who_crashes_is_started_again_but_not_for_ever(monkeypatch: pytest.Monke
         scene.run._note_ends()
     assert scene.started == ["n2"] * 3
     assert len([line for line in scene.said if "ENDED UNASKED" in line]) == 5
+
+
+def test_a_system_call_that_fails_fails_the_fault_and_not_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process that a signal was meant for may have ended a moment ago."""
+    scene = Scene(monkeypatch, [at("pause", 1.0), at("kill-leader", 4.0)])
+
+    def gone(_: Planned) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    scene.acts["pause"] = gone
+    scene.run._inject_all()
+    assert [(each.kind, each.fired) for each in scene.run._faults] == [
+        ("pause", False),
+        ("kill-leader", True),
+    ]
+
+
+def test_a_history_that_was_cut_short_is_judged_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scene = Scene(monkeypatch, [at("pause", 1.0)])
+    scene.run._order = replace(scene.run._order, folder=tmp_path)
+    one = Operation("c1", "read", "k", None, None, "v", 1, 2, True)
+    line = to_line(one)
+    (tmp_path / "history-register.jsonl").write_text(line + "\n" + line[:20])
+    assert scene.run._history("register") == [one]
+    assert scene.run._history("append") == []
+    assert len(scene.run._trouble) == 2
