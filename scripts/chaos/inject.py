@@ -62,7 +62,17 @@ def main() -> int:
 
 
 def heal(stand: Stand) -> None:
-    """Take back whatever a fault may have left that could not take itself back."""
+    """Take back whatever a fault may have left that could not take itself back.
+
+    Raises:
+        ChaosError: it is another cluster that runs, or none.
+    """
+    if all(stand.processes.pid(name) is None for name in stand.seats):
+        folders = ", ".join(str(node.data.absolute()) for node in stand.config.nodes.values())
+        raise ChaosError(
+            f"nothing of this cluster runs here, by the locks in {folders}; is this the nodes.toml "
+            f"and the current directory that it was started with?"
+        )
     if stand.control is not None:
         for name, counts in stand.control.clear().items():
             print(f"{name} taken back after {counts.touched()} packets")

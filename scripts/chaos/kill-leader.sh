@@ -10,8 +10,9 @@ Finds the leader of the running cluster, kills its process with SIGKILL, and pri
 after how many milliseconds, and when a linearizable read was answered again.
 
 The killed node stays down, and the command that starts it again is printed, unless --restart is
-given, or something keeps it running, as cluster.sh and systemd do. A cluster of three serves with
-one node down; with two it does not.
+given, or something keeps it running, as cluster.sh and systemd do.
+
+Refused when the other nodes that answer are no majority: nobody could take over.
 
 Works only on a cluster whose nodes are all on this machine: on loopback, or started by
 cluster.sh.

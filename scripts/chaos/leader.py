@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from running import find_cluster, is_kept, open_stand, seconds, start_command
@@ -43,6 +43,7 @@ def main() -> int:
         with Asker({name: node.client for name, node in config.nodes.items()}) as asker:
             old = _wait_for_leader(asker, config.nodes, beyond_term=0)
             _check_holds_its_lock(config, old)
+            check_majority_without(old.node, config.nodes, _ask(asker, list(config.nodes)))
             print(f"{old.node} leads in term {old.term}, process {old.pid}")
             if arguments.what == "kill":
                 _kill(config, asker, old, restart=arguments.restart)
@@ -151,6 +152,24 @@ def _check_holds_its_lock(config: ClusterConfig, status: NodeStatus) -> None:
         raise ChaosError(
             f"process {status.pid}, which says that it is {status.node}, does not hold the lock of "
             f"{status.node} on this machine; is this the nodes.toml that it was started with?"
+        )
+
+
+def check_majority_without(
+    leader: str, nodes: Iterable[str], statuses: Mapping[str, NodeStatus]
+) -> None:
+    """Nobody could take over: that is no test of a cluster, it only stops it.
+
+    Raises:
+        ChaosError: the nodes that answer are no majority without their leader.
+    """
+    names = list(nodes)
+    left = [name for name in names if name in statuses and name != leader]
+    if len(left) < len(names) // 2 + 1:
+        silent = [name for name in names if name not in statuses]
+        raise ChaosError(
+            f"without {leader} there is no majority of {len(names)} nodes to go on"
+            + (f", since {', '.join(silent)} does not answer; start it first" if silent else "")
         )
 
 

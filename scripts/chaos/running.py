@@ -109,13 +109,15 @@ class RunningProcesses:
     def __init__(self, config: ClusterConfig, *, kept: bool) -> None:
         self._config = config
         self._kept = kept
+        self._ended: dict[str, float] = {}
 
     def pid(self, name: str) -> int | None:
         """By the lock that it holds."""
         return pid_of(self._config, name)
 
     def expect_end(self, name: str) -> None:
-        """Nobody here watches."""
+        """From now on somebody else may start it again."""
+        self._ended[name] = time.monotonic()
 
     def start(self, name: str) -> None:
         """Wait a moment for whoever keeps it; then start it in the background.
@@ -123,7 +125,8 @@ class RunningProcesses:
         Raises:
             ChaosError: who keeps it does not start it.
         """
-        deadline = time.monotonic() + (_KEPT_S if self._kept else _BY_ITSELF_S)
+        now = time.monotonic()
+        deadline = now + _KEPT_S if self._kept else self._ended.get(name, now) + _BY_ITSELF_S
         while self.pid(name) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if self.pid(name) is not None:

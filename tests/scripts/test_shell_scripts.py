@@ -156,6 +156,49 @@ def test_arguments_that_make_no_sense_are_refused(what: str, words: tuple[str, .
     assert run(ROOT / f"scripts/chaos/{what}.sh", *words).returncode == 2
 
 
+def test_nothing_is_healed_where_nothing_runs(tmp_path: Path) -> None:
+    config = tmp_path / "nodes.toml"
+    config.write_text(LOCAL.format(folder=tmp_path))
+    found = run(ROOT / "scripts/chaos/heal.sh", "--config", config)
+    assert found.returncode == 1
+    assert "nothing of this cluster runs here" in found.stderr
+
+
+MAJORITY = """
+import sys
+sys.path.insert(0, {folder!r})
+import leader
+from raftzmq.chaos.trouble import ChaosError
+try:
+    leader.check_majority_without("n1", {nodes!r}, dict.fromkeys({answer!r}))
+except ChaosError as error:
+    sys.exit(f"refused: {{error}}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "answer", "refused"),
+    [
+        ("123", "123", ""),
+        ("123", "12", "n3"),
+        ("12345", "1245", ""),
+        ("12345", "125", "n3, n4"),
+        ("1", "1", "no majority"),
+        ("12", "12", "no majority"),
+    ],
+)
+def test_a_leader_whom_nobody_could_replace_is_left_alone(
+    nodes: str, answer: str, refused: str
+) -> None:
+    words = {
+        "folder": str(ROOT / "scripts/chaos"),
+        "nodes": [f"n{each}" for each in nodes],
+        "answer": [f"n{each}" for each in answer],
+    }
+    found = run(sys.executable, "-c", MAJORITY.format(**words))
+    assert (found.returncode, refused in found.stderr) == (1 if refused else 0, True)
+
+
 @pytest.mark.parametrize(("what", "wrong"), [("pause", "n9"), ("kill-proxy", "n1")])
 def test_a_name_that_is_not_in_nodes_toml_is_refused(what: str, wrong: str, tmp_path: Path) -> None:
     config = tmp_path / "nodes.toml"
