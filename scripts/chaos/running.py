@@ -123,7 +123,7 @@ class RunningProcesses:
         """Wait a moment for whoever keeps it; then start it in the background.
 
         Raises:
-            ChaosError: who keeps it does not start it.
+            ChaosError: who keeps it does not start it, or it does not start.
         """
         now = time.monotonic()
         deadline = now + _KEPT_S if self._kept else self._ended.get(name, now) + _BY_ITSELF_S
@@ -138,12 +138,18 @@ class RunningProcesses:
         log = run_folder(self._config) / f"{name}.log"
         option = [] if self._config.source is None else ["--config", str(self._config.source)]
         with log.open("ab") as file:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "raftzmq.cli.main", "start", name, *option],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
             )
+        # It has a lock when it runs: who comes next would take it for dead.
+        deadline = time.monotonic() + _KEPT_S
+        while self.pid(name) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ChaosError(f"{name} does not start; its log is {log}")
+            time.sleep(0.05)
         stop = " ".join(["raftzmq stop", name, *option])
         print(f"{name} started again in the background, its log is {log}; to stop it: {stop}")
