@@ -67,12 +67,7 @@ def heal(stand: Stand) -> None:
     Raises:
         ChaosError: it is another cluster that runs, or none.
     """
-    if all(stand.processes.pid(name) is None for name in stand.seats):
-        folders = ", ".join(str(node.data.absolute()) for node in stand.config.nodes.values())
-        raise ChaosError(
-            f"nothing of this cluster runs here, by the locks in {folders}; is this the nodes.toml "
-            f"and the current directory that it was started with?"
-        )
+    check_runs_here(stand)
     if stand.control is not None:
         for name, counts in stand.control.clear().items():
             print(f"{name} taken back after {counts.touched()} packets")
@@ -86,6 +81,20 @@ def heal(stand: Stand) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
     print(f"all links, disks, clocks and processes of {', '.join(stand.seats)} are as they were")
+
+
+def check_runs_here(stand: Stand) -> None:
+    """A cluster that answers may be on this machine and yet not be the one whose locks are seen.
+
+    Raises:
+        ChaosError: no process holds a lock of it.
+    """
+    if all(stand.processes.pid(name) is None for name in stand.seats):
+        folders = ", ".join(str(node.data.absolute()) for node in stand.config.nodes.values())
+        raise ChaosError(
+            f"nothing of this cluster runs here, by the locks in {folders}; is this the nodes.toml "
+            f"and the current directory that it was started with?"
+        )
 
 
 def _all(stand: Stand, arguments: argparse.Namespace) -> int:
@@ -112,13 +121,14 @@ def _one(stand: Stand, kind: str, arguments: argparse.Namespace) -> bool:
     if cannot:
         raise ChaosError(f"{kind} {cannot[kind]}: {HOW}")
     victim = _named(stand, kind, arguments)
-    if all(stand.processes.pid(name) is None for name in stand.seats):
+    if all(stand.processes.pid(name) is None for name in stand.seats) and not stand.look():
         print(
             f"nothing of this cluster runs here yet; waiting {WHOLE_S:.0f} s for `raftzmq start`",
             file=sys.stderr,
             flush=True,
         )
     stand.wait_until_whole(WHOLE_S)
+    check_runs_here(stand)
     if kind.startswith(("network", "clock")):
         victim = _of_role(stand, victim)
     numbers = {
