@@ -26,6 +26,8 @@ from raftzmq.chaos.trouble import ChaosError
 from raftzmq.errors import RaftzmqError
 
 WHOLE_S = 20.0
+_TAKE_NO_ROLE = ("network", "clock", "kill-random")
+"""Kinds that choose by themselves without looking at roles: they are given a name."""
 _SHAPES = {
     "partition": ("full", "one-way", "bridge"),
     "network": ("delay", "loss", "reorder", "duplicate"),
@@ -129,7 +131,7 @@ def _one(stand: Stand, kind: str, arguments: argparse.Namespace) -> bool:
         )
     stand.wait_until_whole(WHOLE_S)
     check_runs_here(stand)
-    if kind.startswith(("network", "clock")):
+    if kind.startswith(_TAKE_NO_ROLE):
         victim = _of_role(stand, victim)
     numbers = {
         name: value for name in _NUMBERS if (value := getattr(arguments, name, None)) is not None
@@ -172,7 +174,8 @@ def _named(stand: Stand, kind: str, arguments: argparse.Namespace) -> str:
     """ "leader", "follower", a name, or "" for what the kind takes by itself."""
     wanted = str(getattr(arguments, "node", None) or "")
     names = stand.proxies if kind == "kill-proxy" else stand.nodes
-    roles = () if kind == "kill-proxy" else ("leader", "follower")
+    # Who leads is the one that the others may lack something of.
+    roles = {"kill-proxy": (), "wipe-node": ("follower",)}.get(kind, ("leader", "follower"))
     if wanted not in ("", *roles, *names):
         raise WrongName(f"--node {wanted}: it is none of {', '.join((*roles, *names))}")
     return wanted

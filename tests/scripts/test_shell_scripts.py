@@ -199,7 +199,9 @@ def test_a_leader_whom_nobody_could_replace_is_left_alone(
     assert (found.returncode, refused in found.stderr) == (1 if refused else 0, True)
 
 
-@pytest.mark.parametrize(("what", "wrong"), [("pause", "n9"), ("kill-proxy", "n1")])
+@pytest.mark.parametrize(
+    ("what", "wrong"), [("pause", "n9"), ("kill-proxy", "n1"), ("wipe-node", "leader")]
+)
 def test_a_name_that_is_not_in_nodes_toml_is_refused(what: str, wrong: str, tmp_path: Path) -> None:
     config = tmp_path / "nodes.toml"
     config.write_text(LOCAL.format(folder=tmp_path))
@@ -215,3 +217,51 @@ def test_each_kind_of_fault_has_a_script() -> None:
         family, _, shape = kind.partition("-")
         alone, shared = folder / f"{kind}.sh", folder / f"{family}.sh"
         assert alone.exists() or f"{shape}" in shared.read_text().splitlines()[6], kind
+
+
+ROLES = """
+import sys; from types import SimpleNamespace
+sys.path.insert(0, {folder!r})
+import inject
+from raftzmq.chaos.kinds import Need
+inject.check_runs_here = lambda stand: None
+class Found(Exception): pass
+def make(stand, planned, victim):
+    raise Found(victim or ("leader" if planned.lead else "any"))
+inject.make = make
+n2 = SimpleNamespace(node="n2")
+stand = SimpleNamespace(
+    nodes=("n1", "n2"), proxies=(), seats=("n1", "n2"), have=frozenset(Need),
+    look=lambda: {{"n1": None}}, leader=lambda: n2, wait_until_whole=lambda seconds: n2,
+    processes=SimpleNamespace(pid=lambda name: 1),
+)
+sys.argv = ["inject.py", *{words!r}]
+arguments = inject._parser().parse_args()
+try:
+    inject._one(stand, inject._kind(arguments), arguments)
+except Found as found:
+    print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "victim"),
+    [
+        ("kill-random", "any"),
+        ("kill-random --node leader", "n2"),
+        ("kill-random --node follower", "n1"),
+        ("network loss --node leader", "n2"),
+        ("clock drift", "n2"),
+        ("clock drift --node follower", "n1"),
+        ("pause", "leader"),
+        ("pause --node follower", "any"),
+        ("fill-disk --all", "any"),
+        ("slow-disk --node n1", "n1"),
+        ("partition bridge --node follower", "any"),
+    ],
+)
+def test_a_role_means_the_node_that_has_it(words: str, victim: str) -> None:
+    """Kinds that look at roles by themselves are told which; the others are given a name."""
+    told = {"folder": str(ROOT / "scripts/chaos"), "words": words.split()}
+    found = run(sys.executable, "-c", ROLES.format(**told))
+    assert found.stdout.strip() == victim, found.stderr
