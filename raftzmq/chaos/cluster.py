@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from raftzmq.chaos import disks, shim
-from raftzmq.chaos.network import OUTSIDE, Network
+from raftzmq.chaos.network import OUTSIDE, Network, check_possible
 from raftzmq.chaos.processes import OwnProcesses
 from raftzmq.chaos.stand import Stand
 from raftzmq.chaos.switch import enter
@@ -110,6 +110,9 @@ class ChaosCluster:
 
     def _start(self) -> None:
         wish, folder = self._wish, self._folder
+        if not wish.loopback:  # before anything is written
+            disks.check_memory(wish.nodes * wish.disk_mb)
+            check_possible()
         folder.mkdir(parents=True, exist_ok=True)
         names = [f"n{number}" for number in range(1, wish.nodes + 1)]
         doors = [f"p{number}" for number in range(1, wish.proxies + 1)]
@@ -120,7 +123,6 @@ class ChaosCluster:
             name: shim.FaultFile(folder / f"{name}.faults") for name in names if library.exists()
         }
         if not wish.loopback:
-            disks.check_memory(len(names) * wish.disk_mb)
             self.network = self._stack.enter_context(Network(folder, names + doors, wish.seed))
             for name in names:
                 self._stack.callback(disks.unmount, folder / name)

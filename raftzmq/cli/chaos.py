@@ -131,6 +131,9 @@ def _without_verdict(folder: Path) -> Iterator[None]:
     """A run that could not begin leaves nothing behind, and is not taken for one that FAILED."""
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted: no verdict", err=True)
+        raise
     except (StartError, RequestError, OSError) as error:
         with suppress(OSError):
             folder.rmdir()

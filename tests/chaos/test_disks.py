@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raftzmq.chaos import disks
-from raftzmq.chaos.cluster import DISK_MB, disk_mb
+from raftzmq.chaos import disks, network
+from raftzmq.chaos.cluster import DISK_MB, ChaosCluster, Wish, disk_mb
 from raftzmq.chaos.trouble import ChaosError
 
 
@@ -29,3 +29,13 @@ def test_disks_that_do_not_fit_into_memory_are_refused(
     disks.check_memory(1_000)
     with pytest.raises(ChaosError, match="1900 MB of memory, and 2000 MB are available"):
         disks.check_memory(1_900)
+
+
+def test_what_cannot_begin_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    monkeypatch.setattr(network, "obstacles", lambda: ["the program ip is missing"])
+    with pytest.raises(ChaosError, match="ip is missing"), ChaosCluster(folder, Wish()):
+        pass
+    with pytest.raises(ChaosError, match="MB of memory"), ChaosCluster(folder, Wish(disk_mb=10**9)):
+        pass
+    assert not folder.exists()

@@ -73,3 +73,20 @@ def test_a_folder_with_something_in_it_is_left_alone(
     assert ended.value.code == ChaosError.exit_code
     assert "is not empty" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["something"]
+
+
+def test_who_interrupts_is_told_that_there_is_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raftzmq.chaos.cluster.ChaosCluster.__enter__", interrupted)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(
+        sys, "argv", ["raftzmq", "chaos", "--loopback", "--out", str(tmp_path / "out")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "no verdict" in capsys.readouterr().err
