@@ -253,7 +253,7 @@ class _Running:
             began = self._now()
             fault.inject()
         except NotNow:
-            fault.heal()
+            self._take_back(fault)
             raise
         except (ChaosError, OSError) as error:
             began = self._now()
@@ -265,11 +265,7 @@ class _Running:
     def _heal(self, active: tuple[ActiveFault, float, float]) -> None:
         self._active.remove(active)
         fault, began, _ = active
-        try:
-            fault.heal()
-        except (ChaosError, OSError) as error:
-            self._trouble.append(f"{fault.planned.kind}: {error}")
-            fault.note(str(error))
+        self._take_back(fault)
         self._faults.append(
             Fault(
                 kind=fault.planned.kind,
@@ -284,6 +280,13 @@ class _Running:
             f"{self._now():6.1f} s  {fault.planned.kind} {fault.target} healed"
             + (f": {fault.detail}" if fault.fired else f", DID NOT FIRE: {fault.detail}")
         )
+
+    def _take_back(self, fault: ActiveFault) -> None:
+        try:
+            fault.heal()
+        except (ChaosError, OSError) as error:
+            self._trouble.append(f"{fault.planned.kind}: {error}")
+            fault.note(str(error))
 
     def _heal_all(self) -> None:
         while self._active:

@@ -33,6 +33,8 @@ class Clock:
 class Fault:
     """Does what it was told when it is injected."""
 
+    stays = False
+
     def __init__(self, planned: Planned, act: Callable[[Planned], None], whole: bool) -> None:
         self.planned = planned
         self._act = act
@@ -48,6 +50,8 @@ class Fault:
 
     def heal(self) -> None:
         self.healed += 1
+        if self.stays:
+            raise ChaosError("it is not whole again")
 
     def look(self) -> None:
         pass
@@ -210,3 +214,18 @@ def test_a_history_that_was_cut_short_is_judged_as_far_as_it_goes(
     assert scene.run._history("register") == [one]
     assert scene.run._history("append") == []
     assert len(scene.run._trouble) == 2
+
+
+def test_a_fault_that_cannot_be_taken_back_fails_the_run_and_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch, [at("wipe-node", 1.0), at("pause", 4.0)])
+
+    def begun(_: Planned) -> None:
+        scene.made[-1].stays = True
+        raise NotNow("somebody starts it again")
+
+    scene.acts["wipe-node"] = begun
+    scene.run._inject_all()
+    assert [each.kind for each in scene.run._faults] == ["pause"]
+    assert "wipe-node: it is not whole again" in scene.run._trouble
