@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from raftzmq.chaos.trouble import ChaosError
+
+_MEMORY: Final = Path("/proc/meminfo")
+_LEFT_MB: Final = 512
 
 
 class Ballast:
@@ -36,6 +40,22 @@ def free_bytes(folder: Path) -> int:
     """Room on the disk of a folder."""
     facts = os.statvfs(folder)
     return facts.f_bavail * facts.f_frsize
+
+
+def check_memory(megabytes: int) -> None:
+    """Disks are in memory: one that is filled where there is none left ends other programs.
+
+    Raises:
+        ChaosError: that many megabytes do not fit.
+    """
+    lines = _MEMORY.read_text().splitlines()
+    (kilobytes,) = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    if kilobytes // 1024 < megabytes + _LEFT_MB:
+        raise ChaosError(
+            f"the disks of the nodes take up to {megabytes} MB of memory, and "
+            f"{kilobytes // 1024} MB are available, of which {_LEFT_MB} MB are left alone: "
+            f"fewer --minutes, --nodes or --clients, or --loopback"
+        )
 
 
 def mount(path: Path, *, megabytes: int) -> None:

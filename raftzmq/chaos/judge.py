@@ -50,6 +50,7 @@ class Evidence:
         endings: processes that ended though nobody wanted that, in words.
         tracebacks: lines of logs that show a bug.
         errors: name of an error that a client was told -> how often.
+        put_off: faults that the cluster did not allow when they were due, in words.
         trouble: what went wrong with the run itself.
     """
 
@@ -67,6 +68,7 @@ class Evidence:
     endings: Sequence[str] = ()
     tracebacks: Sequence[str] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
+    put_off: Sequence[str] = ()
     trouble: Sequence[str] = ()
 
 
@@ -188,10 +190,13 @@ def _faults(evidence: Evidence) -> Verdict:
     absent = [kind for kind in evidence.wanted if not fired[kind]]
     parts = [f"did not fire: {each}" for each in silent]
     parts += [f"never injected: {', '.join(absent)}"] if absent else []
+    put_off = f"; put off: {', '.join(evidence.put_off)}" if evidence.put_off else ""
     if parts or not evidence.faults:
-        return Verdict("each fault fired", False, "; ".join(parts) or "there was none")
+        return Verdict("each fault fired", False, ("; ".join(parts) or "there was none") + put_off)
     total = sum(fired.values())
-    return Verdict("each fault fired", True, f"{total} of {len(fired)} kinds, each with evidence")
+    return Verdict(
+        "each fault fired", True, f"{total} of {len(fired)} kinds, each with evidence{put_off}"
+    )
 
 
 def _back(evidence: Evidence) -> Verdict:
@@ -203,11 +208,13 @@ def _back(evidence: Evidence) -> Verdict:
         if stall.until_s - since > BACK_S:
             late.append(f"{stall.until_s - since:.1f} s without a write from {since:.1f} s on")
     longest = longest_by_kind(evidence.faults, evidence.stalls)
-    told = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in sorted(longest.items()))
+    told = ", ".join(
+        f"{kind} {seconds:.2f} s" for kind, seconds in sorted(longest.items()) if seconds
+    )
     return Verdict(
         f"writes go on within {BACK_S:.0f} s",
         not late,
-        "; ".join(late[:_SHOWN]) if late else f"longest stall by fault: {told or 'no fault'}",
+        "; ".join(late[:_SHOWN]) if late else f"longest stall by fault: {told or 'none'}",
     )
 
 

@@ -40,6 +40,18 @@ def obstacles() -> list[str]:
     return found
 
 
+def check_possible() -> None:
+    """Raises:
+    ChaosError: something keeps this process from making namespaces.
+    """
+    found = obstacles()
+    if found:
+        raise ChaosError(
+            "a network of one's own is not possible here: " + "; ".join(found) + ". "
+            "Faults that need none work with --loopback"
+        )
+
+
 class Control:
     """Orders to a switch that runs.
 
@@ -117,12 +129,7 @@ class Network:
         self.control = Control(folder)
 
     def __enter__(self) -> Self:
-        found = obstacles()
-        if found:
-            raise ChaosError(
-                "a network of one's own is not possible here: " + "; ".join(found) + ". "
-                "Faults that need none work with --loopback"
-            )
+        check_possible()
         remove_leftovers()
         try:
             self._up()

@@ -30,9 +30,15 @@ class Leaderships:
                 self._seen[each.term, each.node] = (first, at_s)
 
     def see_line(self, node: str, term: int, at_s: float) -> None:
-        """A line of a node's log says that it began to lead: some lead too shortly for a look."""
+        """A line of a node's log says that it began to lead: some lead too shortly for a look.
+
+        The clock of a log may have been made wrong; the order of terms is right.
+        """
+        began = {term: first for (term, _), (first, _) in self._seen.items()}
+        at_s = max(at_s, max((first for of, first in began.items() if of < term), default=0.0))
+        at_s = min(at_s, min((first for of, first in began.items() if of > term), default=at_s))
         first, last = self._seen.get((term, node), (at_s, at_s))
-        self._seen[term, node] = (min(first, at_s), max(last, at_s))
+        self._seen[term, node] = (min(first, at_s), last)
 
     def found(self) -> tuple[Leadership, ...]:
         """In order of their terms."""

@@ -28,13 +28,18 @@ from raftzmq.chaos.observer import Observer
 from raftzmq.chaos.record import Fault, Run, save
 from raftzmq.chaos.report import write_report
 from raftzmq.chaos.schedule import Planned, plan
-from raftzmq.chaos.trouble import ChaosError
+from raftzmq.chaos.trouble import ChaosError, NotNow
 from raftzmq.chaos.workload import Orders
-from raftzmq.checker.history import Operation, read_history
+from raftzmq.checker.history import HistoryUnreadable, Operation, read_history
 from raftzmq.errors import RequestError
 
 _LOOK_S: Final = 0.1
 _TELL_S: Final = 10.0
+_TRIES: Final = 3
+"""So often, each time on another victim, is a fault tried that the cluster does not allow."""
+_STARTS_AGAIN: Final = 3
+"""So often is a node started again that ended unasked: it has failed the run, yet what is left of
+the run should still be one of a whole cluster."""
 _WARM_UP_S: Final = 60.0
 _TIMEOUTS_MS: Final = [600, 2_000, 5_000, 10_000]
 """The shortest makes unknown outcomes likely, the longest outlives most faults."""
@@ -86,6 +91,7 @@ class _Running:
         self._faults: list[Fault] = []
         self._active: list[tuple[ActiveFault, float, float]] = []
         self._trouble: list[str] = []
+        self._put_off: list[str] = []
         self._next_word_s = _TELL_S
         self._began_s = 0.0
         self._slip_s = 0.0
@@ -137,10 +143,7 @@ class _Running:
                     self._heal_all()
                 seconds = self._now()
                 self._finish(load)
-                histories = {
-                    model: list(read_history(order.folder / f"history-{model}.jsonl"))
-                    for model in tables.MODELS
-                }
+                histories = {model: self._history(model) for model in tables.MODELS}
                 present, digests = self._read_back(addresses, histories)
             self._note_ends()
         self._say("judging")
@@ -172,6 +175,7 @@ class _Running:
         if self._load is None:
             return
         self._note_ends()
+        self._heal_due()
         if self._now() >= self._next_word_s:
             self._next_word_s = self._now() + _TELL_S
             counts = self._load.counts
@@ -186,6 +190,9 @@ class _Running:
             self._say(
                 f"{each.at_s:6.1f} s  {each.name} ENDED UNASKED, code {each.code}: {each.last_line}"
             )
+            ends = [other for other in self._cluster.processes.endings if other.name == each.name]
+            if len(ends) <= _STARTS_AGAIN:
+                self._cluster.processes.start(each.name)
 
     def _inject_all(self) -> None:
         missing = set(self._order.kinds)
@@ -195,8 +202,10 @@ class _Running:
                 break
             self._wait_until(at_s)
             self._slip_s += max(0.0, self._now() - at_s - _LOOK_S)
+            if self._inject(planned):
+                missing.discard(planned.kind)
+        for planned in {each.kind: each for each in self._planned if each.kind in missing}.values():
             self._inject(planned)
-            missing.discard(planned.kind)
         while self._active:
             self._wait_until(max(until_s for _, _, until_s in self._active))
         self._wait_until(self._order.seconds)
@@ -207,8 +216,7 @@ class _Running:
             self._load.check()
             if self._cluster.network is not None and not self._cluster.network.runs():
                 raise ChaosError("the switch ended by itself; see switch.log")
-            for each in [each for each in self._active if self._now() >= each[2]]:
-                self._heal(each)
+            self._heal_due()
             left = at_s - self._now()
             if left <= 0:
                 return
@@ -216,7 +224,25 @@ class _Running:
                 fault.look()
             self._pause(min(left, _LOOK_S))
 
-    def _inject(self, planned: Planned) -> None:
+    def _heal_due(self) -> None:
+        """Also while another fault waits for something, which it may be this one that withholds."""
+        while due := [each for each in self._active if self._now() >= each[2]]:
+            self._heal(due[0])
+
+    def _inject(self, planned: Planned) -> bool:
+        """Whether it was injected, well or not; False if the cluster did not allow it."""
+        for number in range(_TRIES):
+            try:
+                self._try(replace(planned, choice=planned.choice + number))
+            except NotNow as error:
+                why = str(error)
+                self._say(f"{self._now():6.1f} s  {planned.kind} not now: {why}")
+            else:
+                return True
+        self._put_off.append(f"{planned.kind} at {self._now():.1f} s ({why})")
+        return False
+
+    def _try(self, planned: Planned) -> None:
         fault = make(self._cluster.stand, planned)
         while fault.wants_whole and any(each[0].wants_whole for each in self._active):
             # The one before it began late and is still on: two at once could take the majority.
@@ -226,7 +252,10 @@ class _Running:
                 self._cluster.stand.wait_until_whole()
             began = self._now()
             fault.inject()
-        except ChaosError as error:
+        except NotNow:
+            self._take_back(fault)
+            raise
+        except (ChaosError, OSError) as error:
             began = self._now()
             fault.fired = False
             fault.note(f"not injected: {error}")
@@ -236,11 +265,7 @@ class _Running:
     def _heal(self, active: tuple[ActiveFault, float, float]) -> None:
         self._active.remove(active)
         fault, began, _ = active
-        try:
-            fault.heal()
-        except ChaosError as error:
-            self._trouble.append(f"{fault.planned.kind}: {error}")
-            fault.note(str(error))
+        self._take_back(fault)
         self._faults.append(
             Fault(
                 kind=fault.planned.kind,
@@ -256,9 +281,16 @@ class _Running:
             + (f": {fault.detail}" if fault.fired else f", DID NOT FIRE: {fault.detail}")
         )
 
+    def _take_back(self, fault: ActiveFault) -> None:
+        try:
+            fault.heal()
+        except (ChaosError, OSError) as error:
+            self._trouble.append(f"{fault.planned.kind}: {error}")
+            fault.note(str(error))
+
     def _heal_all(self) -> None:
-        for each in list(self._active):
-            self._heal(each)
+        while self._active:
+            self._heal(self._active[0])
         network = self._cluster.network
         if network is not None and network.runs():
             network.control.clear()
@@ -276,6 +308,16 @@ class _Running:
             load.finish()
         except ChaosError as error:
             self._trouble.append(str(error))
+
+    def _history(self, model: str) -> list[Operation]:
+        """What can be read of it: clients that were cut short end in the middle of a line."""
+        found: list[Operation] = []
+        try:
+            for each in read_history(self._order.folder / f"history-{model}.jsonl"):
+                found.append(each)  # one by one: those before a broken line are kept
+        except (HistoryUnreadable, OSError) as error:
+            self._trouble.append(f"the history of {model}: {error}")
+        return found
 
     def _read_back(
         self, addresses: list[str], histories: dict[str, list[Operation]]
@@ -300,7 +342,9 @@ class _Running:
         for line in lines:
             term = logs.began_to_lead(line)
             if term is not None and line.process in evidence.nodes:
-                observer.leaderships.see_line(line.process, term, max(0.0, line.at_s))
+                observer.leaderships.see_line(
+                    line.process, term, min(max(0.0, line.at_s), evidence.seconds)
+                )
         faults = tuple(sorted(self._faults, key=lambda each: each.from_s))
         found = figures.stalls(operations, evidence.origin_ns, evidence.seconds, faults)
         evidence = replace(
@@ -314,6 +358,7 @@ class _Running:
                 for each in self._cluster.processes.endings
             ],
             tracebacks=logs.bugs(lines),
+            put_off=self._put_off,
             trouble=self._trouble,
         )
         result = Run(

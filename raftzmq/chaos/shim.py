@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -54,10 +55,11 @@ class FaultFile:
         """What to add to the environment of the process."""
         return {"LD_PRELOAD": str(library), "FAULTS": str(self._path)}
 
-    def add(self, what: str, end: str, number: int, times: int = FOREVER) -> None:
-        """Add a rule; see the head of faulty.c. One of the same what and end is replaced."""
-        kept = [line for line in self._rules() if line.split()[:2] != [what, end]]
-        self._write([*kept, f"{what} {end} {number} {times}"])
+    def add(self, what: str, ends: Iterable[str], number: int, times: int = FOREVER) -> None:
+        """Add a rule per end of a path; see the head of faulty.c. Those of the same what are
+        replaced, all at once: the process reads the file at any moment."""
+        kept = [line for line in self._rules() if line.split()[0] != what]
+        self._write([*kept, *(f"{what} {end} {number} {times}" for end in ends)])
 
     def remove(self, what: str) -> None:
         """Take back all rules of this kind."""
@@ -80,4 +82,4 @@ class FaultFile:
     def _write(self, lines: list[str]) -> None:
         draft = self._path.with_name(self._path.name + ".new")
         draft.write_text("".join(line + "\n" for line in lines))
-        draft.replace(self._path)  # at once: the process reads it at any moment
+        draft.replace(self._path)

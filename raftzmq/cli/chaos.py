@@ -17,8 +17,9 @@ import typer
 from raftzmq.chaos.kinds import KINDS, Need, expand, possible
 from raftzmq.chaos.record import Run
 from raftzmq.chaos.shim import compiler
+from raftzmq.chaos.trouble import ChaosError
 from raftzmq.cli import exit_codes
-from raftzmq.errors import ConfigError, StartError
+from raftzmq.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
     from raftzmq.chaos.cluster import ChaosCluster
@@ -70,7 +71,8 @@ def chaos(
     /dev/net/tun; --loopback needs neither. No other cluster is touched.
 
     Exit codes: 0 all properties hold; 1 one is violated or could not be decided, a fault did not
-    fire, there was too little traffic, or it could not begin; 2 wrong usage.
+    fire, or there was too little traffic; 2 wrong usage; 9 no verdict, as it could not begin or
+    could not be carried to its end; 130 interrupted.
 
     Example: sudo raftzmq chaos --minutes 30
 
@@ -84,9 +86,9 @@ def chaos(
     # Imported here: the other commands would pay for it at each start.
     from raftzmq.chaos.cluster import (
         DISK_MB,
-        DISK_MB_PER_MINUTE,
         ChaosCluster,
         Wish,
+        disk_mb,
         empty_folder,
     )
     from raftzmq.chaos.run import Order, run
@@ -97,19 +99,19 @@ def chaos(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "big")
     folder = (out or Path(f"raftzmq-chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}")).absolute()
-    disk_mb = DISK_MB if hold else DISK_MB + int(DISK_MB_PER_MINUTE * minutes)
-    wish = Wish(nodes=nodes, loopback=loopback, seed=seed, disk_mb=disk_mb)
+    room_mb = DISK_MB if hold else disk_mb(minutes, clients, think_ms)
+    wish = Wish(nodes=nodes, loopback=loopback, seed=seed, disk_mb=room_mb)
     try:
         kinds = _kinds(faults, loopback=loopback)
         if not hold:
             plan(seed, minutes * 60, kinds)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
-    empty_folder(folder)
-    if hold:
-        with _leaving_no_empty(folder):
+    with _without_verdict(folder):
+        empty_folder(folder)
+        if hold:
             _hold(ChaosCluster(folder, wish))
-        return
+            return
     command = shlex.join(
         ["raftzmq", "chaos", "--minutes", f"{minutes:g}", "--seed", str(seed), "--faults", faults]
         + ["--nodes", str(nodes), "--clients", str(clients), "--think-ms", f"{think_ms:g}"]
@@ -117,7 +119,7 @@ def chaos(
     )
     typer.echo(f"seed {seed}; everything is kept in {folder}")
     order = Order(command, seed, minutes * 60, kinds, wish, folder, clients, think_ms)
-    with _leaving_no_empty(folder):
+    with _without_verdict(folder):
         result = run(order, typer.echo)
     _show(result, folder)
     if not result.passed:
@@ -125,14 +127,19 @@ def chaos(
 
 
 @contextmanager
-def _leaving_no_empty(folder: Path) -> Iterator[None]:
-    """A run that could not begin leaves nothing behind."""
+def _without_verdict(folder: Path) -> Iterator[None]:
+    """A run that could not begin leaves nothing behind, and is not taken for one that FAILED."""
     try:
         yield
-    except StartError:
+    except KeyboardInterrupt:
+        typer.echo("interrupted: no verdict", err=True)
+        raise
+    except (StartError, RequestError, OSError) as error:
         with suppress(OSError):
             folder.rmdir()
-        raise
+        if isinstance(error, ChaosError):
+            raise
+        raise ChaosError(f"no verdict: {error}") from error
 
 
 def _kinds(faults: str, *, loopback: bool) -> tuple[str, ...]:

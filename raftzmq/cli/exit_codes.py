@@ -1,7 +1,7 @@
 """What the exit code of `raftzmq` tells a script.
 
 0   done
-1   something else failed; the message says what
+1   something else failed; the message says what. Of chaos: FAILED, see its verdicts
 2   wrong use of the command line
 3   NOT_EXECUTED: it did not happen and will not; run it again.
     Of verify: no difference was found, but not all nodes were compared
@@ -10,6 +10,7 @@
 6   of check: the history is not linearizable
 7   of check: undecided within the bound, or nothing to judge; never a pass
 8   of check: the history cannot be read
+9   of chaos: no verdict; the run could not begin, or could not be carried to its end
 70  broken invariant in a node: please report it
 73  the data folder is in use by another process
 78  nodes.toml is wrong

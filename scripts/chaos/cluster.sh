@@ -17,7 +17,7 @@ Needs root, /dev/net/tun, iproute2 and a C compiler. Touches no other network of
   --nodes N       3 by default
   --loopback      without namespaces and disks; no rights are needed
 
-Exit code: 0 it was ended by Ctrl-C; 1 it could not be started; 2 wrong arguments.
+Exit code: 0 it was ended by Ctrl-C; 9 it could not be started; 2 wrong arguments.
 Example: sudo scripts/chaos/cluster.sh --out /tmp/stand
 TEXT
 }

@@ -13,7 +13,8 @@ Needs a cluster that was started for it, with root: scripts/chaos/cluster.sh --o
 --config DIR/nodes.toml.
 
   --node NAME     this one; leader or follower (the default): of that role
-  --state         of state.db, which is made durable now and then, instead of the log
+  --state         of state.db, which is made durable now and then, instead of the log; of the log
+                  all the same if that does not come about within 20 seconds
   --seconds N     how long it stays down; 3 by default
   --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
 

@@ -14,7 +14,7 @@ cluster.sh.
 
   --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
 
-Exit code: 0 done, 1 not so, 2 wrong arguments.
+Exit code: 0 done; 1 not so, or nothing of this cluster runs here; 2 wrong arguments.
 Example: sudo scripts/chaos/heal.sh --config DIR/nodes.toml
 TEXT
 }

@@ -26,11 +26,17 @@ from raftzmq.chaos.trouble import ChaosError
 from raftzmq.errors import RaftzmqError
 
 WHOLE_S = 20.0
+_TAKE_NO_ROLE = ("network", "clock", "kill-random")
+"""Kinds that choose by themselves without looking at roles: they are given a name."""
 _SHAPES = {
     "partition": ("full", "one-way", "bridge"),
     "network": ("delay", "loss", "reorder", "duplicate"),
     "clock": ("jump", "drift"),
 }
+
+
+class WrongName(ChaosError):
+    """Nothing of this name is in nodes.toml."""
 
 
 def main() -> int:
@@ -47,6 +53,9 @@ def main() -> int:
             if arguments.what == "all":
                 return _all(stand, arguments)
             return 0 if _one(stand, _kind(arguments), arguments) else 1
+    except WrongName as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except RaftzmqError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -55,7 +64,12 @@ def main() -> int:
 
 
 def heal(stand: Stand) -> None:
-    """Take back whatever a fault may have left that could not take itself back."""
+    """Take back whatever a fault may have left that could not take itself back.
+
+    Raises:
+        ChaosError: it is another cluster that runs, or none.
+    """
+    check_runs_here(stand)
     if stand.control is not None:
         for name, counts in stand.control.clear().items():
             print(f"{name} taken back after {counts.touched()} packets")
@@ -71,9 +85,31 @@ def heal(stand: Stand) -> None:
     print(f"all links, disks, clocks and processes of {', '.join(stand.seats)} are as they were")
 
 
+def check_runs_here(stand: Stand) -> None:
+    """A cluster that answers may be on this machine and yet not be the one whose locks are seen.
+
+    Raises:
+        ChaosError: no process holds a lock of it.
+    """
+    if all(stand.processes.pid(name) is None for name in stand.seats):
+        folders = ", ".join(str(node.data.absolute()) for node in stand.config.nodes.values())
+        raise ChaosError(
+            f"nothing of this cluster runs here, by the locks in {folders}; is this the nodes.toml "
+            f"and the current directory that it was started with?"
+        )
+
+
 def _all(stand: Stand, arguments: argparse.Namespace) -> int:
     can, cannot = possible(KINDS, stand.have)
-    failed = [kind for kind in can if not _one(stand, kind, arguments)]
+    failed = []
+    for kind in can:
+        try:
+            fired = _one(stand, kind, arguments)
+        except ChaosError as error:
+            print(f"error: {kind}: {error}", file=sys.stderr)
+            fired = False
+        if not fired:
+            failed.append(kind)
     print(f"{len(can) - len(failed)} of {len(can)} kinds of faults fired and were survived")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
@@ -86,13 +122,17 @@ def _one(stand: Stand, kind: str, arguments: argparse.Namespace) -> bool:
     _, cannot = possible((kind,), stand.have)
     if cannot:
         raise ChaosError(f"{kind} {cannot[kind]}: {HOW}")
-    if all(stand.processes.pid(name) is None for name in stand.seats):
+    victim = _named(stand, kind, arguments)
+    if all(stand.processes.pid(name) is None for name in stand.seats) and not stand.look():
         print(
             f"nothing of this cluster runs here yet; waiting {WHOLE_S:.0f} s for `raftzmq start`",
             file=sys.stderr,
             flush=True,
         )
-    victim = _victim(stand, kind, arguments)
+    stand.wait_until_whole(WHOLE_S)
+    check_runs_here(stand)
+    if kind.startswith(_TAKE_NO_ROLE):
+        victim = _of_role(stand, victim)
     numbers = {
         name: value for name in _NUMBERS if (value := getattr(arguments, name, None)) is not None
     }
@@ -104,7 +144,6 @@ def _one(stand: Stand, kind: str, arguments: argparse.Namespace) -> bool:
         choice=random.randrange(1 << 16),
         numbers={**_DEFAULTS.get(kind, {}), **numbers},
     )
-    stand.wait_until_whole(WHOLE_S)
     fault = make(stand, planned, "" if victim in ("leader", "follower") else victim)
     try:
         fault.inject()
@@ -131,17 +170,24 @@ def _wait(fault: Fault, seconds: float) -> None:
         time.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
 
 
-def _victim(stand: Stand, kind: str, arguments: argparse.Namespace) -> str:
+def _named(stand: Stand, kind: str, arguments: argparse.Namespace) -> str:
     """ "leader", "follower", a name, or "" for what the kind takes by itself."""
     wanted = str(getattr(arguments, "node", None) or "")
     names = stand.proxies if kind == "kill-proxy" else stand.nodes
-    if wanted not in ("", "leader", "follower", *names):
-        raise ChaosError(f"{wanted!r} is none of leader, follower, {', '.join(names)}")
-    if kind.startswith(("network", "clock")) and wanted in ("leader", "follower"):
-        leader = stand.leader().node
-        others = [name for name in names if name != leader]
-        return leader if wanted == "leader" or not others else random.choice(others)
+    # Who leads is the one that the others may lack something of.
+    roles = {"kill-proxy": (), "wipe-node": ("follower",)}.get(kind, ("leader", "follower"))
+    if wanted not in ("", *roles, *names):
+        raise WrongName(f"--node {wanted}: it is none of {', '.join((*roles, *names))}")
     return wanted
+
+
+def _of_role(stand: Stand, wanted: str) -> str:
+    """The node of that role now; a name stays as it is."""
+    if wanted not in ("leader", "follower"):
+        return wanted
+    leader = stand.leader().node
+    others = [name for name in stand.nodes if name != leader]
+    return leader if wanted == "leader" or not others else random.choice(others)
 
 
 def _kind(arguments: argparse.Namespace) -> str:

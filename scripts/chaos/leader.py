@@ -12,10 +12,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from running import find_cluster, seconds
+from running import find_cluster, is_kept, open_stand, seconds, start_command
 
 import raftzmq
 from raftzmq.chaos.trouble import ChaosError
@@ -43,9 +43,10 @@ def main() -> int:
         with Asker({name: node.client for name, node in config.nodes.items()}) as asker:
             old = _wait_for_leader(asker, config.nodes, beyond_term=0)
             _check_holds_its_lock(config, old)
+            check_majority_without(old.node, config.nodes, _ask(asker, list(config.nodes)))
             print(f"{old.node} leads in term {old.term}, process {old.pid}")
             if arguments.what == "kill":
-                _kill(config, asker, old)
+                _kill(config, asker, old, restart=arguments.restart)
             else:
                 _pause(config, asker, old, arguments.seconds)
     except RaftzmqError as error:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Kill or pause the leader and watch.")
     commands = parser.add_subparsers(dest="what", required=True)
     kill = commands.add_parser("kill")
+    kill.add_argument("--restart", action="store_true")
     pause = commands.add_parser("pause")
     pause.add_argument("--seconds", type=seconds, default=3.0)
     for command in (kill, pause):
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kill(config: ClusterConfig, asker: Asker, old: NodeStatus) -> None:
+def _kill(config: ClusterConfig, asker: Asker, old: NodeStatus, *, restart: bool) -> None:
     others = [name for name in config.nodes if name != old.node]
     with raftzmq.connect(*_entrances(config, old.node)) as database:
         database.read("SELECT 1")
@@ -77,7 +79,15 @@ def _kill(config: ClusterConfig, asker: Asker, old: NodeStatus) -> None:
         _report_successor(asker, others, old, began)
         database.read("SELECT 1")
         print(f"a linearizable read was answered {_since(began)} after the kill")
-    print(f"{old.node} is down unless something restarts it: raftzmq start {old.node}")
+    if restart:
+        with open_stand(config) as stand:
+            stand.processes.start(old.node)
+            stand.wait_until_whole()
+        print(f"{old.node} runs again, and holds all that was committed")
+    elif is_kept(config):
+        print(f"{old.node} is started again by scripts/chaos/cluster.sh")
+    else:
+        print(f"{old.node} is down unless something restarts it: {start_command(config, old.node)}")
 
 
 def _pause(config: ClusterConfig, asker: Asker, old: NodeStatus, seconds: float) -> None:
@@ -142,6 +152,24 @@ def _check_holds_its_lock(config: ClusterConfig, status: NodeStatus) -> None:
         raise ChaosError(
             f"process {status.pid}, which says that it is {status.node}, does not hold the lock of "
             f"{status.node} on this machine; is this the nodes.toml that it was started with?"
+        )
+
+
+def check_majority_without(
+    leader: str, nodes: Iterable[str], statuses: Mapping[str, NodeStatus]
+) -> None:
+    """Nobody could take over: that is no test of a cluster, it only stops it.
+
+    Raises:
+        ChaosError: the nodes that answer are no majority without their leader.
+    """
+    names = list(nodes)
+    left = [name for name in names if name in statuses and name != leader]
+    if len(left) < len(names) // 2 + 1:
+        silent = [name for name in names if name not in statuses]
+        raise ChaosError(
+            f"without {leader} there is no majority of {len(names)} nodes to go on"
+            + (f", since {', '.join(silent)} does not answer; start it first" if silent else "")
         )
 
 

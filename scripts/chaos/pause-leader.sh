@@ -10,6 +10,8 @@ Finds the leader of the running cluster, stops its process with SIGSTOP for N se
 leads meanwhile, wakes it up with SIGCONT, and prints when it stepped down. The leader is woken up
 also when this script is interrupted.
 
+Refused when the other nodes that answer are no majority: nobody could take over.
+
 Works only on a cluster whose nodes are all on this machine: on loopback, or started by
 cluster.sh.
 

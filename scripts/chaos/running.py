@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -62,6 +63,17 @@ def find_cluster(path: Path | None) -> ClusterConfig:
     return config
 
 
+def is_kept(config: ClusterConfig) -> bool:
+    """Whether it was started by cluster.sh, which starts again whoever dies."""
+    return config.source is not None and read_layout(config.source) is not None
+
+
+def start_command(config: ClusterConfig, name: str) -> str:
+    """What a person types to start a node or proxy again."""
+    option = [] if config.source is None else ["--config", str(config.source)]
+    return shlex.join(["raftzmq", "start", name, *option])
+
+
 def seconds(text: str) -> float:
     """For argparse: how long a fault lasts."""
     value = float(text)
@@ -79,7 +91,7 @@ def open_stand(config: ClusterConfig) -> Iterator[Stand]:
         folder = config.source.absolute().parent if config.source is not None else Path.cwd()
         yield Stand(
             config=config,
-            processes=RunningProcesses(config, kept=bool(layout.get("network"))),
+            processes=RunningProcesses(config, kept=is_kept(config)),
             asker=asker,
             control=Control(folder) if layout["network"] else None,
             shims={name: FaultFile(Path(file)) for name, file in layout["shims"].items()},
@@ -97,21 +109,24 @@ class RunningProcesses:
     def __init__(self, config: ClusterConfig, *, kept: bool) -> None:
         self._config = config
         self._kept = kept
+        self._ended: dict[str, float] = {}
 
     def pid(self, name: str) -> int | None:
         """By the lock that it holds."""
         return pid_of(self._config, name)
 
     def expect_end(self, name: str) -> None:
-        """Nobody here watches."""
+        """From now on somebody else may start it again."""
+        self._ended[name] = time.monotonic()
 
     def start(self, name: str) -> None:
         """Wait a moment for whoever keeps it; then start it in the background.
 
         Raises:
-            ChaosError: who keeps it does not start it.
+            ChaosError: who keeps it does not start it, or it does not start.
         """
-        deadline = time.monotonic() + (_KEPT_S if self._kept else _BY_ITSELF_S)
+        now = time.monotonic()
+        deadline = now + _KEPT_S if self._kept else self._ended.get(name, now) + _BY_ITSELF_S
         while self.pid(name) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if self.pid(name) is not None:
@@ -123,12 +138,18 @@ class RunningProcesses:
         log = run_folder(self._config) / f"{name}.log"
         option = [] if self._config.source is None else ["--config", str(self._config.source)]
         with log.open("ab") as file:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "raftzmq.cli.main", "start", name, *option],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
             )
+        # It has a lock when it runs: who comes next would take it for dead.
+        deadline = time.monotonic() + _KEPT_S
+        while self.pid(name) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ChaosError(f"{name} does not start; its log is {log}")
+            time.sleep(0.05)
         stop = " ".join(["raftzmq stop", name, *option])
         print(f"{name} started again in the background, its log is {log}; to stop it: {stop}")

@@ -13,7 +13,7 @@ without it.
 Works only on a cluster whose nodes are all on this machine: on loopback, or started by
 cluster.sh.
 
-  --node NAME     this one; leader or follower (the default): of that role
+  --node NAME     this one, which must not lead; any follower by default
   --seconds N     how long it stays down; 3 by default
   --config FILE   the cluster's nodes.toml; else config/nodes.toml here; else the built-in one
 

@@ -199,3 +199,13 @@ def test_a_run_with_nothing_in_it_fails_in_every_respect_that_needs_something() 
         "register: linearizable", "nothing lost", "nothing doubled", "replicas equal",
         "each fault fired", "enough traffic", "outcomes known", "one leader per term",
     } <= names  # fmt: skip
+
+
+def test_a_kind_that_was_put_off_each_time_fails_the_run() -> None:
+    evidence = replace(good(), put_off=["wipe-node at 5.0 s (needed)"])
+    assert wrong(evidence) == {}, "one of a kind that came at another time"
+    evidence = replace(evidence, wanted=("pause", "wipe-node"))
+    assert wrong(evidence) == {"each fault fired": False}
+    (detail,) = [v.detail for v in judge(evidence) if v.name == "each fault fired"]
+    assert "never injected: wipe-node" in detail
+    assert "put off: wipe-node at 5.0 s (needed)" in detail

@@ -11,11 +11,13 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from raftzmq.chaos.record import LogLine, Run, Sample, Stall, Verdict
+from raftzmq.chaos.kinds import KINDS
+from raftzmq.chaos.record import Fault, Leadership, LogLine, Run, Sample, Stall, Verdict
 from raftzmq.chaos.report import page, write_report
 from raftzmq.chaos.report.charts import clock, duration, nice_top, time_step, timeline
-from raftzmq.chaos.report.figures import merged, per_fault
+from raftzmq.chaos.report.figures import excerpt, merged, per_fault
 from raftzmq.chaos.report.page import sentence
+from raftzmq.chaos.report.style import family, fault_colours
 from tests.chaos.runs import made_up_run
 
 RUN = made_up_run(faults=6)
@@ -186,3 +188,28 @@ def test_it_is_one_file(tmp_path: Path) -> None:
     write_report(RUN, tmp_path / "report.html")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page(RUN)
+
+
+def test_kinds_of_one_family_share_a_colour_and_families_do_not() -> None:
+    colours = fault_colours(list(KINDS))
+    assert set(colours) == set(KINDS)
+    by_family: dict[str, set[str]] = {}
+    for kind, colour in colours.items():
+        by_family.setdefault(family(kind), set()).add(colour)
+    assert all(len(shared) == 1 for shared in by_family.values())
+    assert len({colour for shared in by_family.values() for colour in shared}) == len(by_family)
+    few = fault_colours(["slow-disk", "fsync-error"])
+    assert len(set(few.values())) == 2
+
+
+def test_what_ended_a_long_stall_belongs_to_the_fault_that_began_it() -> None:
+    """All nodes that were killed at once print nothing until they have started again."""
+    run = replace(
+        RUN,
+        faults=(Fault("kill-all", "n1,n2,n3", 10.0, 12.0, True, "ended"),),
+        stalls=(Stall(10.0, 20.0, 0), Stall(40.0, 41.0, None)),
+        leaderships=(Leadership("n1", 2, 19.9, 50.0),),
+        log=(LogLine(19.8, "n1", "serving"), LogLine(20.5, "n1", "later")),
+    )
+    assert [each.text for each in excerpt(run, 0)] == ["serving"]
+    assert per_fault(run)[0].elections == 1

@@ -86,9 +86,3 @@ def test_what_is_missing_is_said_before_anything_starts(tmp_path: Path) -> None:
     for kind in ("partition-full", "partition-one-way", "partition-bridge"):
         assert f"{kind} needs its own network namespaces" in said
     assert "leave out --loopback" in said
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "something").touch()
-    done, _ = chaos(full, "--loopback", "--minutes", "1", "--faults", "kill")
-    assert done.returncode == 1
-    assert "is not empty" in done.stderr

@@ -28,6 +28,17 @@ client = "tcp://192.0.2.1:7201"
 data = "/var/lib/raftzmq/n1"
 """
 
+LOCAL = """
+[cluster]
+id = "c"
+[nodes.n1]
+peer = "tcp://127.0.0.1:7101"
+client = "tcp://127.0.0.1:7201"
+data = "{folder}/n1"
+[proxies.p1]
+address = "tcp://127.0.0.1:7100"
+"""
+
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -92,10 +103,7 @@ def test_no_signal_goes_to_a_process_without_the_lock_of_its_node(
 ) -> None:
     """A pid from a message may be that of another machine, as behind a forwarded port."""
     config = tmp_path / "nodes.toml"
-    config.write_text(
-        '[cluster]\nid = "c"\n[nodes.n1]\npeer = "tcp://127.0.0.1:7101"\n'
-        f'client = "tcp://127.0.0.1:7201"\ndata = "{tmp_path}/n1"\n'
-    )
+    config.write_text(LOCAL.format(folder=tmp_path))
     (tmp_path / "n1").mkdir()
     with (tmp_path / "n1" / "lock").open("w") as lock:
         if locked:
@@ -148,9 +156,112 @@ def test_arguments_that_make_no_sense_are_refused(what: str, words: tuple[str, .
     assert run(ROOT / f"scripts/chaos/{what}.sh", *words).returncode == 2
 
 
+def test_nothing_is_healed_where_nothing_runs(tmp_path: Path) -> None:
+    config = tmp_path / "nodes.toml"
+    config.write_text(LOCAL.format(folder=tmp_path))
+    found = run(ROOT / "scripts/chaos/heal.sh", "--config", config)
+    assert found.returncode == 1
+    assert "nothing of this cluster runs here" in found.stderr
+
+
+MAJORITY = """
+import sys
+sys.path.insert(0, {folder!r})
+import leader
+from raftzmq.chaos.trouble import ChaosError
+try:
+    leader.check_majority_without("n1", {nodes!r}, dict.fromkeys({answer!r}))
+except ChaosError as error:
+    sys.exit(f"refused: {{error}}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "answer", "refused"),
+    [
+        ("123", "123", ""),
+        ("123", "12", "n3"),
+        ("12345", "1245", ""),
+        ("12345", "125", "n3, n4"),
+        ("1", "1", "no majority"),
+        ("12", "12", "no majority"),
+    ],
+)
+def test_a_leader_whom_nobody_could_replace_is_left_alone(
+    nodes: str, answer: str, refused: str
+) -> None:
+    words = {
+        "folder": str(ROOT / "scripts/chaos"),
+        "nodes": [f"n{each}" for each in nodes],
+        "answer": [f"n{each}" for each in answer],
+    }
+    found = run(sys.executable, "-c", MAJORITY.format(**words))
+    assert (found.returncode, refused in found.stderr) == (1 if refused else 0, True)
+
+
+@pytest.mark.parametrize(
+    ("what", "wrong"), [("pause", "n9"), ("kill-proxy", "n1"), ("wipe-node", "leader")]
+)
+def test_a_name_that_is_not_in_nodes_toml_is_refused(what: str, wrong: str, tmp_path: Path) -> None:
+    config = tmp_path / "nodes.toml"
+    config.write_text(LOCAL.format(folder=tmp_path))
+    found = run(ROOT / f"scripts/chaos/{what}.sh", "--node", wrong, "--config", config)
+    assert found.returncode == 2
+    assert wrong in found.stderr
+    assert "none of" in found.stderr
+
+
 def test_each_kind_of_fault_has_a_script() -> None:
     folder = ROOT / "scripts/chaos"
     for kind in KINDS:
         family, _, shape = kind.partition("-")
         alone, shared = folder / f"{kind}.sh", folder / f"{family}.sh"
         assert alone.exists() or f"{shape}" in shared.read_text().splitlines()[6], kind
+
+
+ROLES = """
+import sys; from types import SimpleNamespace
+sys.path.insert(0, {folder!r})
+import inject
+from raftzmq.chaos.kinds import Need
+inject.check_runs_here = lambda stand: None
+class Found(Exception): pass
+def make(stand, planned, victim):
+    raise Found(victim or ("leader" if planned.lead else "any"))
+inject.make = make
+n2 = SimpleNamespace(node="n2")
+stand = SimpleNamespace(
+    nodes=("n1", "n2"), proxies=(), seats=("n1", "n2"), have=frozenset(Need),
+    look=lambda: {{"n1": None}}, leader=lambda: n2, wait_until_whole=lambda seconds: n2,
+    processes=SimpleNamespace(pid=lambda name: 1),
+)
+sys.argv = ["inject.py", *{words!r}]
+arguments = inject._parser().parse_args()
+try:
+    inject._one(stand, inject._kind(arguments), arguments)
+except Found as found:
+    print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "victim"),
+    [
+        ("kill-random", "any"),
+        ("kill-random --node leader", "n2"),
+        ("kill-random --node follower", "n1"),
+        ("network loss --node leader", "n2"),
+        ("clock drift", "n2"),
+        ("clock drift --node follower", "n1"),
+        ("pause", "leader"),
+        ("pause --node follower", "any"),
+        ("fill-disk --all", "any"),
+        ("slow-disk --node n1", "n1"),
+        ("partition bridge --node follower", "any"),
+    ],
+)
+def test_a_role_means_the_node_that_has_it(words: str, victim: str) -> None:
+    """Kinds that look at roles by themselves are told which; the others are given a name."""
+    told = {"folder": str(ROOT / "scripts/chaos"), "words": words.split()}
+    found = run(sys.executable, "-c", ROLES.format(**told))
+    assert found.stdout.strip() == victim, found.stderr

@@ -25,11 +25,11 @@ class _Clock(Fault):
         shim = self.stand.shim(self.target)
         before = shim.fired(self.what)
         number = self.number()
-        shim.add(self.what, "-", number, 1)
+        shim.add(self.what, ["-"], number, 1)
         if not self.victim and not self.planned.lead:
             leader = self.stand.leader()
             self._second = self.pick_other(leader)
-            self.stand.shim(self._second).add(self.what, "-", number, 1)
+            self.stand.shim(self._second).add(self.what, ["-"], number, 1)
             self.note(f"{self._second} too")
         deadline = time.monotonic() + _READ_S
         while shim.fired(self.what) == before and time.monotonic() < deadline:

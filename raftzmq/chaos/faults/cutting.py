@@ -30,8 +30,12 @@ class LinkFault(Fault):
         name = getattr(self, "_name", "")
         if not name:
             return
-        counts = self.stand.switch().clear(name).get(name, Counts())
-        self._name = ""
+        switch = self.stand.switch()
+        try:
+            self.wait_for(lambda: switch.counts().get(name, Counts()).touched() > 0)
+        finally:
+            counts = switch.clear(name).get(name, Counts())
+            self._name = ""
         told = f"{counts.touched()} of {counts.seen} packets {self.what(counts)}"
         if counts.touched():
             self.proven(told)

@@ -8,7 +8,7 @@ from typing import Final
 from raftzmq.chaos.faults.fault import Fault
 from raftzmq.chaos.shim import EIO
 from raftzmq.chaos.stand import is_gone, started_ticks
-from raftzmq.chaos.trouble import ChaosError
+from raftzmq.chaos.trouble import ChaosError, NotNow
 
 _TELL_S: Final = 20.0
 _DATABASES: Final = ("/raft.db-wal", "/raft.db", "/state.db-wal", "/state.db")
@@ -25,14 +25,16 @@ class SlowDisk(Fault):
         self._before = shim.fired("slow")
         milliseconds = self.planned.numbers.get("sync_ms", 150)
         self.note(f"{milliseconds} ms per fsync")
-        for end in _DATABASES:
-            shim.add("slow", end, milliseconds)
+        shim.add("slow", _DATABASES, milliseconds)
 
     def heal(self) -> None:
         if not self.target:
             return
         shim = self.stand.shim(self.target)
-        shim.remove("slow")
+        try:
+            self.wait_for(lambda: shim.fired("slow") > self._before)
+        finally:
+            shim.remove("slow")
         slowed = shim.fired("slow") - self._before
         if slowed:
             self.proven(f"{slowed} fsyncs were slow")
@@ -48,31 +50,40 @@ class FsyncError(Fault):
         shim = self.stand.shim(self.target)
         pid = self.stand.processes.pid(self.target)
         if pid is None:
-            raise ChaosError(f"{self.target} does not run")
+            raise NotNow(f"{self.target} does not run")
         began, before = started_ticks(pid), shim.fired("sync")
         self.stand.processes.expect_end(self.target)
-        # state.db is made durable now and then only, raft.db for each batch.
-        ends = _DATABASES[2:] if self.planned.numbers.get("state") else _DATABASES[:2]
-        for end in ends:
-            shim.add("sync", end, EIO, 1)
-        self.note(f"EIO for {' or '.join(ends)}")
+        # state.db is made durable now and then only, raft.db for each batch: it serves when no
+        # checkpoint comes.
+        choices = [_DATABASES[:2]]
+        if self.planned.numbers.get("state"):
+            choices.insert(0, _DATABASES[2:])
+        gone, failed = False, 0
+        for ends in choices:
+            shim.add("sync", ends, EIO, 1)
+            self.note(f"EIO for {' or '.join(ends)}")
+            gone = self._ends(pid, began)
+            failed = shim.fired("sync") - before
+            if gone or failed:
+                break
+            self.note("no fsync came")
+        shim.remove("sync")
+        if gone and failed:
+            self.proven(f"{failed} failed, process {pid} ended")
+        elif gone:
+            raise ChaosError(f"{self.target} ended, but not by a failed fsync")
+        elif failed:
+            raise ChaosError(f"{self.target} goes on after {failed} of its fsyncs failed")
+        else:
+            raise NotNow(f"{self.target} made no fsync in {_TELL_S:.0f} s that could have failed")
+
+    def _ends(self, pid: int, began: str) -> bool:
         deadline = time.monotonic() + max(self.planned.for_s, _TELL_S)
         while not is_gone(pid) and started_ticks(pid) == began:
             if time.monotonic() > deadline:
-                shim.remove("sync")
-                failed = shim.fired("sync") - before
-                raise ChaosError(
-                    f"{self.target} goes on after {failed} of its fsyncs failed"
-                    if failed
-                    else f"{self.target} made no fsync in {_TELL_S:.0f} s that could have failed"
-                )
+                return False
             self.stand.sleep(0.01)
-        shim.remove("sync")
-        self._pid = pid
-        failed = shim.fired("sync") - before
-        if not failed:
-            raise ChaosError(f"{self.target} ended, but not by a failed fsync")
-        self.proven(f"{failed} failed, process {pid} ended")
+        return True
 
     def heal(self) -> None:
         if self.target:

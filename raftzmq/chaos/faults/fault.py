@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Final
 
 from raftzmq.chaos.schedule import Planned
 from raftzmq.chaos.stand import Stand
 from raftzmq.wire.status import NodeStatus
+
+_EVIDENCE_S: Final = 5.0
 
 
 class Fault(ABC):
@@ -64,7 +68,18 @@ class Fault(ABC):
     def pick_other(self, leader: NodeStatus) -> str:
         """A node that does not lead; the leader itself where there is only one node."""
         others = [name for name in self.stand.nodes if name != leader.node] or [leader.node]
+        if not self.wants_whole:
+            # Another fault may be on, and what befalls its victim would show nothing.
+            seen = self.stand.look()
+            well = [name for name in others if name in seen and seen[name].leader == leader.node]
+            others = well or others
         return others[self.planned.choice % len(others)]
+
+    def wait_for(self, seen: Callable[[], bool]) -> None:
+        """Go on for a while until the effect was seen: traffic may be thin at this moment."""
+        deadline = time.monotonic() + _EVIDENCE_S
+        while not seen() and time.monotonic() < deadline:
+            self.stand.sleep(0.05)
 
     def proven(self, evidence: str) -> None:
         """It fired: ``evidence`` says by what that was seen."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from raftzmq.chaos.faults.fault import Fault
 from raftzmq.chaos.stand import is_gone, started_ticks
-from raftzmq.chaos.trouble import ChaosError
+from raftzmq.chaos.trouble import ChaosError, NotNow
 from raftzmq.errors import DataFolderLocked
 from raftzmq.observe.holders import why_not_without
 from raftzmq.observe.survey import look
@@ -47,7 +47,7 @@ class Killing(Fault):
         found = {name: self.stand.processes.pid(name) for name in names}
         missing = [name for name, pid in found.items() if pid is None]
         if missing:
-            raise ChaosError(f"{', '.join(missing)}: not running here, so it cannot be killed")
+            raise NotNow(f"{', '.join(missing)}: not running here, so it cannot be killed")
         return {name: pid for name, pid in found.items() if pid is not None}
 
     def wait_for_ends(self, pids: dict[str, int]) -> None:
@@ -118,7 +118,7 @@ class WipeNode(Killing):
             shutil.rmtree(moved)
             self.proven(f"{folder} deleted")
             return
-        raise ChaosError(f"{name} is started again faster than its data can be deleted")
+        raise NotNow(f"{name} is started again faster than its data can be deleted")
 
     def heal(self) -> None:
         super().heal()
@@ -136,7 +136,7 @@ class WipeNode(Killing):
             if why is None:
                 return
             if time.monotonic() > deadline:
-                raise ChaosError(f"{name} must not lose its data now: {why}")
+                raise NotNow(f"{name} must not lose its data now: {why}")
             self.stand.sleep(0.1)
 
 
@@ -148,7 +148,7 @@ class RollingRestart(Fault):
         for name in self.stand.nodes:
             pid = self.stand.processes.pid(name)
             if pid is None:
-                raise ChaosError(f"{name} does not run")
+                raise NotNow(f"{name} does not run")
             began, ticks = time.monotonic(), started_ticks(pid)
             self.stand.processes.expect_end(name)
             os.kill(pid, signal.SIGTERM)

@@ -9,7 +9,7 @@ from typing import Final
 
 from raftzmq.chaos.faults.fault import Fault
 from raftzmq.chaos.stand import started_ticks, state_of
-from raftzmq.chaos.trouble import ChaosError
+from raftzmq.chaos.trouble import ChaosError, NotNow
 
 _STOP_S: Final = 5.0
 
@@ -21,7 +21,7 @@ class Pause(Fault):
         self.target = self.pick_node()
         pid = self.stand.processes.pid(self.target)
         if pid is None:
-            raise ChaosError(f"{self.target} does not run, so it cannot be paused")
+            raise NotNow(f"{self.target} does not run, so it cannot be paused")
         self._pid, self._began = pid, started_ticks(pid)
         os.kill(pid, signal.SIGSTOP)
         deadline = time.monotonic() + _STOP_S

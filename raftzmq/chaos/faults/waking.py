@@ -16,7 +16,7 @@ from typing import Final
 from raftzmq.chaos.faults.cutting import LinkFault, both_ways
 from raftzmq.chaos.links import Link, Rule
 from raftzmq.chaos.stand import started_ticks
-from raftzmq.chaos.trouble import ChaosError
+from raftzmq.chaos.trouble import ChaosError, NotNow
 from raftzmq.observe.survey import leader_of, look
 
 _SUCCESSOR_S: Final = 15.0
@@ -40,7 +40,7 @@ class WakeCutOff(LinkFault):
         self.target = self.victim or old.node
         pid = self.stand.processes.pid(self.target)
         if pid is None:
-            raise ChaosError(f"{self.target} does not run, so it cannot be paused")
+            raise NotNow(f"{self.target} does not run, so it cannot be paused")
         began = started_ticks(pid)
         os.kill(pid, signal.SIGSTOP)
         try:

@@ -39,7 +39,7 @@ def per_fault(run: Run) -> list[FaultFigures]:
     """Figures of each fault, in the order of the record."""
     found: list[FaultFigures] = []
     for number, fault in enumerate(run.faults):
-        end = fault.until_s + AFTERMATH_S
+        end = over(run, number)
         during = [
             each
             for each in run.samples
@@ -62,14 +62,18 @@ def per_fault(run: Run) -> list[FaultFigures]:
     return found
 
 
-def excerpt(run: Run, fault: Fault) -> list[LogLine]:
-    """What processes printed around a fault."""
+def over(run: Run, number: int) -> float:
+    """Until when things are counted as consequences of ``run.faults[number]``: a while after it
+    was healed, and as long as writes stood still because of it."""
+    stalls = [each.until_s for each in run.stalls if each.fault == number]
+    return max([run.faults[number].until_s + AFTERMATH_S, *stalls])
+
+
+def excerpt(run: Run, number: int) -> list[LogLine]:
+    """What processes printed around ``run.faults[number]``."""
+    fault, end = run.faults[number], over(run, number)
     return sorted(
-        (
-            each
-            for each in run.log
-            if fault.from_s - _BEFORE_S <= each.at_s <= fault.until_s + AFTERMATH_S
-        ),
+        (each for each in run.log if fault.from_s - _BEFORE_S <= each.at_s <= end),
         key=lambda each: each.at_s,
     )
 

@@ -164,8 +164,8 @@ def _figure(verdict: Verdict) -> str:
 def _timeline(run: Run) -> str:
     colours = fault_colours(kinds(run))
     marks = "".join(
-        f'<span><i style="background:{colours[kind]}"></i>{escape(kind)}</span>'
-        for kind in kinds(run)
+        f'<span><i style="background:{colour}"></i>{escape(kind)}</span>'
+        for kind, colour in colours.items()
     )
     lines = (
         '<span><i class="line" style="background:var(--reads)"></i>reads</span>'
@@ -206,8 +206,8 @@ def _faults(run: Run, figures: Sequence[FaultFigures]) -> str:
         "<th class=n>longest stall</th><th class=n>unknown</th><th class=n>refused</th>"
         "<th class=n>elections</th><th class=n>worst write p99</th><th>how it was seen</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div></details>"
-        f"<p class=dim>Counted from the fault to {AFTERMATH_S:g} s after it was healed; what falls "
-        "to two faults is counted with both.</p>"
+        f"<p class=dim>Counted from the fault to {AFTERMATH_S:g} s after it was healed, or until "
+        "writes went on; what falls to two faults is counted with both.</p>"
     )
 
 
@@ -265,7 +265,7 @@ def _excerpts(run: Run, figures: Sequence[FaultFigures]) -> str:
 
 
 def _excerpt(run: Run, each: FaultFigures, is_worst: bool) -> str:
-    lines = excerpt(run, each.fault)
+    lines = excerpt(run, each.number - 1)
     shown = "".join(
         f'<span class="at">{line.at_s:9.3f} {escape(line.process):<8}</span> '
         f"{_log_text(line.text)}\n"

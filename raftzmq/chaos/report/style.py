@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 TERM_COLOURS: Final = 6
 FAULT_COLOURS: Final = 8
+_DISKS: Final = "disk"
+_FAMILIES: Final[Mapping[str, str]] = {
+    "slow-disk": _DISKS, "fsync-error": _DISKS, "fill-disk": _DISKS, "wake-cut-off": "pause",
+    "rolling-restart": "restart", "wipe-node": "wipe",
+}  # fmt: skip
 
 STYLE: Final = """
 :root{color-scheme:light dark;--page:#fff;--ink:#1b2230;--dim:#5d6777;--rule:#dfe3ea;
@@ -40,7 +46,7 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 th{text-align:left;font-weight:600;color:var(--dim);border-bottom:2px solid var(--rule)}
 th,td{padding:5px 10px;vertical-align:top}td{border-bottom:1px solid var(--rule)}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td.s{white-space:nowrap}td.k{overflow-wrap:anywhere}
+td.s{white-space:nowrap}td.k{overflow-wrap:anywhere;min-width:260px}
 .yes{color:var(--good);font-weight:700}.no{color:var(--bad);font-weight:700}
 .doubt{color:var(--doubt);font-weight:700}
 tr.wrong td{background:var(--bad-bg)}
@@ -54,7 +60,7 @@ pre .at{color:var(--dim)}pre .hit{font-weight:700}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;color:var(--dim);margin:4px 0}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;
 vertical-align:-1px}.legend i.line{height:3px;vertical-align:3px}
-.legend i.dash{background:none!important;border-top:3px dashed;height:0;border-radius:0;
+.legend i.dash{background:none!important;border-top:2px dashed;width:22px;height:0;border-radius:0;
 vertical-align:4px}
 figure{margin:12px 0}figure img{max-width:none;display:block}
 figcaption{font-weight:600;margin-bottom:4px}
@@ -81,5 +87,17 @@ def term_colour(term: int) -> str:
 
 
 def fault_colours(kinds: list[str]) -> dict[str, str]:
-    """A colour for each kind of fault; the later ones share when there are many."""
-    return {kind: f"var(--f{min(n, FAULT_COLOURS - 1)})" for n, kind in enumerate(kinds)}
+    """A colour for each kind of fault; one per family (kill, partition, ...) when there are many,
+    and in the order of families then."""
+    if len(kinds) <= FAULT_COLOURS:
+        return {kind: f"var(--f{n})" for n, kind in enumerate(kinds)}
+    families = list(dict.fromkeys(family(kind) for kind in kinds))
+    return {
+        kind: f"var(--f{min(families.index(family(kind)), FAULT_COLOURS - 1)})"
+        for kind in sorted(kinds, key=lambda each: families.index(family(each)))
+    }
+
+
+def family(kind: str) -> str:
+    """What a kind of fault is one of."""
+    return _FAMILIES.get(kind, kind.partition("-")[0])
