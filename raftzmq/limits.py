@@ -37,7 +37,7 @@ LOG_KEEP_BYTES: Final = 16 << 20
 LOG_HOLD_BYTES_MAX: Final = 1 << 30
 """The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
 beyond LOG_BYTES_MAX is on disk only."""
-SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+SNAPSHOT_CHUNK_BYTES: Final = 1 << 20
 SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 8
 
 # Requests.
