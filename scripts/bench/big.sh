@@ -7,15 +7,15 @@ usage() {
 Usage: scripts/bench/big.sh [--phase NAME]... [--size-mb N] [--rows N] [--seconds N]
            [--dump FILE]... [--strict] [--json] [--keep]
 
-Starts a cluster of its own (three nodes and a proxy) in a temporary folder on free loopback ports,
-and measures, one after the other:
+Starts a cluster of its own (three nodes and a proxy) in a temporary folder on free loopback
+ports, and measures, one after the other:
 
   load     `raftzmq write --file`: a generated dump of --rows rows, once in INSERTs of 500 rows and
            once of one row each, and every --dump; rows per second.       Goal: 100,000 rows/s
   huge     a transaction of 100 MB and a blob of 50 MB: refused by a named limit, or applied; a blob
            of 15 MB is applied.                                           Goal: no election by them
-  steady   constant writes of 4 KiB for --seconds: the longest raft.db, raft.db-wal and state.db-wal,
-           and the largest memory of each process.                        Goal: 150 MB each
+  steady   constant writes of 4 KiB for --seconds: the longest raft.db, raft.db-wal and
+           state.db-wal, and the largest memory of each process.          Goal: 150 MB each
   restart  state.db is filled to --size-mb; a follower is killed and started, and asked until it
            answers a linearizable read itself.                            Goal: 3 s
   catchup  a follower is wiped and started under constant writes; until it has all of them.
