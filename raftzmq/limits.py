@@ -34,7 +34,7 @@ LOG_BYTES_MAX: Final = 48 << 20
 """The log in memory and in raft.db is compacted beyond this once state.db is checkpointed."""
 LOG_KEEP_BYTES: Final = 16 << 20
 """What compaction leaves for followers that are a little behind."""
-LOG_HOLD_BYTES_MAX: Final = 1 << 30
+LOG_HOLD_BYTES_MAX: Final = 512 << 20
 """The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
 beyond LOG_BYTES_MAX is on disk only."""
 SNAPSHOT_CHUNK_BYTES: Final = 1 << 20
