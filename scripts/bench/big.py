@@ -387,6 +387,38 @@ def caught_up(cluster: LocalCluster, name: str) -> bool:
     )
 
 
+class Stages:
+    """When a snapshot came in, by the file that takes it."""
+
+    def __init__(self, data: Path, began: float) -> None:
+        self._incoming = data / "incoming"
+        self._at = [began]
+        self._size = -1
+
+    def look(self) -> None:
+        """Note a change; to be called often."""
+        try:
+            size = sum(file.stat().st_size for file in self._incoming.glob("*.part"))
+        except OSError:
+            return
+        now = time.monotonic()
+        if len(self._at) == 1 and size > 0:
+            self._at.append(now)
+        elif len(self._at) == 2 and size > self._size:
+            self._size, self._grew = size, now
+        elif len(self._at) == 2 and size == 0:
+            self._at += [self._grew, now]
+
+    def told(self, ended: float) -> str:
+        """How long each took."""
+        names = ("start, copy and hash", "transfer", "verify and install", "log")
+        at = [*self._at, ended]
+        return ", ".join(
+            f"{what} {after - before:.1f} s"
+            for what, (before, after) in zip(names, itertools.pairwise(at), strict=False)
+        )
+
+
 def catchup(cluster: LocalCluster, arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
     """Wipe a follower, and let it come back under load."""
     del folder
@@ -405,11 +437,13 @@ def catchup(cluster: LocalCluster, arguments: argparse.Namespace, folder: Path) 
         size = (cluster.config.nodes[leader(cluster).node].data / "state.db").stat().st_size
         began = time.monotonic()
         cluster.children.start(name)
+        stages = Stages(cluster.config.nodes[name].data, began)
         while not caught_up(cluster, name):
+            stages.look()
             if time.monotonic() > began + WAIT_S:
                 log = cluster.children[leader(cluster).node].log_tail()
                 raise Wrong(f"{name} has not caught up within {WAIT_S:.0f} s:\n{log}")
-            time.sleep(0.05)
+            time.sleep(0.02)
         ended = time.monotonic()
     if writer.errors:
         raise Wrong(f"{len(writer.errors)} writes failed: {writer.errors[0]}")
@@ -423,6 +457,7 @@ def catchup(cluster: LocalCluster, arguments: argparse.Namespace, folder: Path) 
         "catchup", "writes meanwhile", f"{meanwhile:,.0f}/s of {usual:,.0f}/s before", "half",
         meanwhile >= usual / 2,
     )  # fmt: skip
+    yield Figure("catchup", "of it", stages.told(ended))
     wait = writer.longest_wait(began, ended)
     yield Figure("catchup", "longest wait for a write meanwhile", f"{wait * 1000:.0f} ms")
     most, which = sampler.most(" raft.db")
