@@ -112,6 +112,8 @@ class Rounds:
         elif isinstance(item, Checkpointed):
             if self._replica.log_size.held_bytes() > self._bounds.log_bytes_max:
                 self._compact(item.index)
+            else:
+                self._replica.shed(item.index, self._bounds.log_keep_bytes)
         elif isinstance(item, Installed):
             self._log(
                 f"snapshot at index {item.snapshot.index} from {item.sender} "

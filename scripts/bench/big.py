@@ -394,6 +394,7 @@ class Stages:
         self._incoming = data / "incoming"
         self._at = [began]
         self._size = -1
+        self._grew = began
 
     def look(self) -> None:
         """Note a change; to be called often."""
