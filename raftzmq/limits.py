@@ -31,10 +31,14 @@ INFLIGHT_MESSAGES_MAX: Final = 64
 UNCOMMITTED_BYTES_MAX: Final = 64 << 20
 """A leader cut off from its majority refuses proposals beyond this (R64)."""
 LOG_BYTES_MAX: Final = 48 << 20
-"""The log in memory and in raft.db is compacted beyond this once state.db is checkpointed."""
+"""The log in raft.db is compacted beyond this once state.db is checkpointed."""
 LOG_KEEP_BYTES: Final = 16 << 20
-"""What compaction leaves for followers that are a little behind."""
-SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+"""What compaction leaves for followers that are a little behind. So much of the log is in memory
+too; what is older, from the next checkpoint on, is on disk only."""
+LOG_HOLD_BYTES_MAX: Final = 512 << 20
+"""The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
+beyond LOG_BYTES_MAX is on disk only."""
+SNAPSHOT_CHUNK_BYTES: Final = 1 << 20
 SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 8
 
 # Requests.

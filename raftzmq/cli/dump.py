@@ -4,6 +4,9 @@ What a dump says about transactions is dropped, because one transaction of any s
 to fit into one log entry. ``PRAGMA foreign_keys=OFF``, with which the dumps of SQLite begin, is
 carried out by asking the cluster not to enforce foreign keys for the statements that follow.
 
+While one transaction is under way the next one is read and put together, but not sent: a dump
+stops at the first statement that fails, and nothing that follows it may be applied.
+
 With an idempotency key each transaction has the key and its number. Where transactions begin
 and end depends on the file alone, so a load that is repeated, or was stopped half way, applies
 what is missing and nothing twice.
@@ -16,15 +19,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
+from raftzmq.cli.merging import Joined, one_row
 from raftzmq.cli.requests import Requests
 from raftzmq.cli.splitting import IncompleteStatement, Splitter, Statement
-from raftzmq.client.session import key_bytes
+from raftzmq.client.session import Call, key_bytes
 from raftzmq.errors import ConstraintFailed, MalformedRequest, RequestError
 from raftzmq.wire.client import Flags
 
-BATCH_STATEMENTS: Final = 500
-BATCH_CHARACTERS: Final = 256 << 10
-READ_CHARACTERS: Final = 64 << 10
+BATCH_STATEMENTS: Final = 5_000
+BATCH_CHARACTERS: Final = 512 << 10
+READ_CHARACTERS: Final = 256 << 10
 
 _COMMENT: Final = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _DROPPED = re.compile(
@@ -94,6 +98,7 @@ class DumpLoader:
         flags: ``Flags`` for every write.
         advance: called after each transaction.
         key: idempotency key of the whole load, if any.
+        ahead: read on while a transaction is under way; not where reading may take for ever.
     """
 
     def __init__(
@@ -103,13 +108,18 @@ class DumpLoader:
         flags: int,
         advance: Callable[[Progress], None],
         key: str | None = None,
+        ahead: bool = True,
     ) -> None:
+        self._ahead = ahead
+        self._sent: tuple[Call, list[Statement]] | None = None
+        self._sends = 0
         self._key = key
         self._requests = requests
         self._flags = flags
         self._advance = advance
         self._batch: list[Statement] = []
-        self._batch_characters = 0
+        self._joined = Joined()
+        self._head = ""
         self.progress = Progress()
 
     def load(self, file: IO[str]) -> Progress:
@@ -126,8 +136,10 @@ class DumpLoader:
         except IncompleteStatement as error:
             # What is whole before the break is good; it would be odd to keep just a part of it.
             self._send()
+            self._finish()
             raise self._stopped(MalformedRequest(str(error)), last, last) from None
         self._send()
+        self._finish()
         return self.progress
 
     def _statements(self, file: IO[str]) -> Iterator[Statement]:
@@ -138,6 +150,10 @@ class DumpLoader:
         yield from splitter.finish()
 
     def _take(self, statement: Statement) -> None:
+        row = one_row(statement.sql)
+        if row is not None and row[0] == self._head:
+            self._add(statement, row)
+            return
         foreign_keys = _FOREIGN_KEYS.fullmatch(statement.sql)
         if foreign_keys:
             self._send()
@@ -155,6 +171,7 @@ class DumpLoader:
         if _ROLLBACK.match(statement.sql):
             # What stands before it was sent already, in transactions of its own.
             self._send()
+            self._finish()
             raise self._stopped(
                 MalformedRequest(
                     "the dump ends with ROLLBACK: whoever wrote it could not finish, so it is "
@@ -163,27 +180,45 @@ class DumpLoader:
                 statement,
                 statement,
             )
+        self._head = "" if row is None else row[0]
+        self._add(statement, row)
+
+    def _add(self, statement: Statement, row: tuple[str, str] | None) -> None:
         size = len(statement.sql)
         if self._batch and (
-            len(self._batch) >= BATCH_STATEMENTS or self._batch_characters + size > BATCH_CHARACTERS
+            len(self._batch) >= BATCH_STATEMENTS or self._joined.size + size > BATCH_CHARACTERS
         ):
             self._send()
         self._batch.append(statement)
-        self._batch_characters += size
+        self._joined.add(statement.sql, row)
 
     def _send(self) -> None:
         if not self._batch:
             return
-        batch, self._batch, self._batch_characters = self._batch, [], 0
+        batch, self._batch = self._batch, []
+        texts, self._joined = self._joined.texts(), Joined()
+        self._finish()
+        self._sends += 1
         key, flags = b"", self._flags
         if self._key is not None:
-            key = key_bytes(self._key, self.progress.transactions + 1)
+            key = key_bytes(self._key, self._sends)
             # Thousands of parts must stay remembered at the same time.
             flags |= Flags.NO_RESULT
         try:
-            written = self._requests.write(
-                [(statement.sql, ()) for statement in batch], flags=flags, key=key
-            )
+            call = self._requests.begin([(sql, ()) for sql in texts], flags=flags, key=key)
+        except RequestError as error:
+            raise self._stopped(error, batch[0], batch[-1]) from error
+        self._sent = call, batch
+        if not self._ahead:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Wait for the transaction that is under way."""
+        if self._sent is None:
+            return
+        (call, batch), self._sent = self._sent, None
+        try:
+            written = self._requests.finish(call)
         except RequestError as error:
             raise self._stopped(error, batch[0], batch[-1]) from error
         self.progress.statements += len(batch)

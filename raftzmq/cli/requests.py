@@ -81,8 +81,27 @@ class Requests:
         Raises:
             RequestError: nothing was applied, or nobody knows (``outcome``).
         """
+        return self.finish(self.begin(statements, flags=flags, key=key))
+
+    def begin(self, statements: Statements, *, flags: int = 0, key: bytes = b"") -> Call:
+        """Hand over a write and do not wait; arguments as of ``write``.
+
+        Raises:
+            RequestError: it is too large.
+        """
         payload = encode_statements(statements)
-        reply = self._finish(self._session.write(payload, monotonic_ms(), flags=flags, key=key))
+        call = self._session.write(payload, monotonic_ms(), flags=flags, key=key)
+        self._pipeline.submit(call)
+        self._pipeline.poll(0)
+        return call
+
+    def finish(self, call: Call) -> Written:
+        """Wait for what ``begin`` handed over.
+
+        Raises:
+            RequestError: nothing was applied, or nobody knows (``outcome``).
+        """
+        reply = self._wait(call)
         return Written(
             _results(reply),
             reply.index,
@@ -107,6 +126,9 @@ class Requests:
 
     def _finish(self, call: Call) -> Reply:
         self._pipeline.submit(call)
+        return self._wait(call)
+
+    def _wait(self, call: Call) -> Reply:
         while not call.done:
             self._pipeline.poll(_POLL_MS)
         if call.error is not None:

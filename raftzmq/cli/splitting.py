@@ -13,10 +13,18 @@ from typing import NamedTuple
 
 import apsw
 
+_PLAIN = re.compile(r"""\s*+(?:[^'"`\[;/-]++|'[^']*+'|"[^"]*+"|-(?!-)|/(?!\*))*+""")
+"""A statement without comments and odd quotes, up to its semicolon: nearly all of a dump, and ten
+times as fast in one match as mark by mark."""
+_HELD_MAX = 1 << 20
 _SPECIAL = re.compile(r"""['"`\[;]|--|/\*""")
 _TRIGGER = re.compile(r"\s*(EXPLAIN\s+)?CREATE\s+(TEMP\s+|TEMPORARY\s+)?TRIGGER\b", re.I)
 _CLOSING = {"'": "'", '"': '"', "`": "`", "[": "]", "--": "\n", "/*": "*/"}
 _OPENED = {"'": "string", '"': "name", "`": "name", "[": "name", "/*": "comment"}
+
+
+_UNDECIDED = frozenset(("", "'", '"'))
+"""What ends a match when the text is too short: nothing, or a quote that is not closed yet."""
 
 
 class Statement(NamedTuple):
@@ -34,7 +42,7 @@ class Splitter:
     """Feed it text; it yields each statement as soon as it is complete."""
 
     def __init__(self) -> None:
-        self._held = ""  # the beginning of a mark that the next piece may complete
+        self._held = ""  # the beginning of a mark, or of a statement, that the next piece completes
         self._pieces: list[str] = []
         self._blank = True
         self._open = ""
@@ -71,6 +79,22 @@ class Splitter:
     def _scan(self, text: str, *, last: bool) -> Iterator[Statement]:
         position = 0
         while position < len(text):
+            if self._blank and not self._open:
+                found = _PLAIN.match(text, position)
+                end = found.end() if found is not None else position
+                at = text[end : end + 1]
+                if at == ";":
+                    sql = text[position:end].strip()
+                    if not _TRIGGER.match(sql):
+                        if sql:
+                            yield self._whole(text, position, end, sql)
+                        else:
+                            self._line += text.count("\n", position, end)
+                        position = end + 1
+                        continue
+                elif at in _UNDECIDED and not last and len(text) - position < _HELD_MAX:
+                    self._held = text[position:]
+                    return
             if self._open:
                 if self._open == "/*" and text.find("*/", position) < 0:
                     text = self._hold(text, "*", last)
@@ -97,6 +121,12 @@ class Splitter:
                     self._pieces = [sql, ";"]
                 else:
                     yield self._cut(sql.strip())
+
+    def _whole(self, text: str, start: int, end: int, sql: str) -> Statement:
+        first = text.index(sql[0], start)
+        statement = Statement(sql, self._line + text.count("\n", start, first))
+        self._line += text.count("\n", start, end)
+        return statement
 
     def _hold(self, text: str, marks: str, last: bool) -> str:
         if not last and text[-1:] and text[-1] in marks:

@@ -195,7 +195,8 @@ def _write_file(
             bar.update(task, completed=progress.characters, description=_done(progress))
 
         try:
-            done = DumpLoader(requests, flags=flags, advance=advance, key=key).load(text)
+            loader = DumpLoader(requests, flags=flags, advance=advance, key=key, ahead=name != "-")
+            done = loader.load(text)
         except DumpStopped as stopped:
             bar.stop()
             _say_stopped(name, stopped)

@@ -117,6 +117,7 @@ class Node:
             applied_index=opened.machine.applied[0],
             rng=rng,
             standing=Standing.RECOVERING if opened.log.recovering else Standing.UNKNOWN,
+            read_back=opened.store.read,
         )
         self._replica = Replica(
             raft=raft,

@@ -19,9 +19,10 @@ from raftzmq.node.applier import (
     Stuck,
     Tired,
 )
-from raftzmq.node.conditions import Conditions, standing_condition
+from raftzmq.node.conditions import Condition, Conditions, standing_condition
 from raftzmq.node.content_checks import Hashed, HashFailed
 from raftzmq.node.disk import DiskWatch
+from raftzmq.node.disk_policy import Room
 from raftzmq.node.service import ClientService
 from raftzmq.node.snapshots import NotTaken, TakeFailed, Taken
 from raftzmq.raft.types import Entry, ReadState, Role, RoleChanged, StandingChanged
@@ -31,6 +32,9 @@ READY_CONTEXT = 0
 """Context of the node's own read index at start; those of clients count from 1."""
 CHECKPOINT_BYTES_MAX = 16 << 20
 """Log written between two checkpoints of state.db; less where the log may hold less."""
+
+CATCHING_UP = "catching up"
+"""Name of the condition that a peer cannot be brought up to date."""
 
 Mail: TypeAlias = Report | Taken | NotTaken | TakeFailed | Hashed | HashFailed
 
@@ -89,6 +93,7 @@ class Rounds:
         self._log = log
         self._on_ready = on_ready
         self._checkpointed_bytes = 0
+        self._told_abandoned: frozenset[str] = frozenset()
         self._ready_asked = False
         self._ready_index: int | None = None
         self.ready = False
@@ -106,7 +111,9 @@ class Rounds:
             self._maybe_checkpoint()
         elif isinstance(item, Checkpointed):
             if self._replica.log_size.held_bytes() > self._bounds.log_bytes_max:
-                self._replica.compact(item.index, self._bounds.log_keep_bytes)
+                self._compact(item.index)
+            else:
+                self._replica.shed(item.index, self._bounds.log_keep_bytes)
         elif isinstance(item, Installed):
             self._log(
                 f"snapshot at index {item.snapshot.index} from {item.sender} "
@@ -139,6 +146,9 @@ class Rounds:
             StorageFailed: the log could not be made durable; the process must stop.
         """
         left = self._replica.flush()
+        abandoned = self._replica.transfers.retention.abandoned
+        if abandoned != self._told_abandoned:
+            self._tell_catching_up(abandoned)
         if left.committed:
             self._applier.apply(list(left.committed))
         for fact in left.trace:
@@ -181,6 +191,32 @@ class Rounds:
         if not isinstance(error, StorageDamaged) or alone:
             raise error
         self._replica.damaged(str(error))
+
+    def _compact(self, durable_index: int) -> None:
+        bounds = self._bounds
+        # Room on the disk is worth more than a peer that catches up sooner.
+        holds = self._disk.policy.room is Room.ENOUGH
+        hold_bytes_max = bounds.log_hold_bytes_max if holds else 0
+        abandoned = self._replica.compact(durable_index, bounds.log_keep_bytes, hold_bytes_max)
+        for peer in abandoned:
+            self._log(
+                f"{peer} takes a snapshot, and the log that follows on it became too long to be"
+                f" kept; it is sent a newer one"
+            )
+
+    def _tell_catching_up(self, peers: frozenset[str]) -> None:
+        self._told_abandoned = peers
+        self._conditions.set(
+            CATCHING_UP,
+            Condition(
+                f"{', '.join(sorted(peers))} cannot catch up: while it takes a snapshot, more is"
+                f" written than the {self._bounds.log_hold_bytes_max >> 20} MiB of log that are"
+                " kept for it (log_hold_bytes_max), or than there is room for; raise the limit,"
+                " make room, or write less for a while"
+            )
+            if peers
+            else None,
+        )
 
     def _take_ready_index(self, states: Sequence[ReadState]) -> None:
         for state in states:

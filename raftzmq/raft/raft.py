@@ -22,7 +22,7 @@ from raftzmq.raft import (
     standing,
     transfer,
 )
-from raftzmq.raft.log import Log
+from raftzmq.raft.log import Log, ReadBack
 from raftzmq.raft.messages import (
     AppendRequest,
     AppendResponse,
@@ -84,6 +84,7 @@ class Raft:
             counts, so the host ends a snapshot swap before it starts Raft.
         rng: the only source of chance: timeouts and the salt of contexts.
         standing: UNKNOWN until ``admit``; RECOVERING when the disk says that it was so before.
+        read_back: reads entries from the host's disk that were shed; needed only after ``shed``.
 
     Raises:
         InvariantBroken: log or applied_index contradict each other; the host compares them
@@ -102,8 +103,9 @@ class Raft:
         applied_index: int,
         rng: random.Random,
         standing: Standing = Standing.MEMBER,
+        read_back: ReadBack | None = None,
     ) -> None:
-        log = Log(base, entries)
+        log = Log(base, entries) if read_back is None else Log(base, entries, read_back)
         last = log.last_position
         check(applied_index <= last.index, "what is applied is in the log", applied=applied_index)
         check(last.term <= hard_state.term, "no entry is of a later term than the current one")
@@ -258,6 +260,10 @@ class Raft:
         """Forget entries up to ``index``, applied durably by the host; returns the new base."""
         return snapshots.compact(self._state, index)
 
+    def shed(self, index: int) -> None:
+        """Forget the data of entries up to ``index``, to be read back from the host's disk."""
+        snapshots.shed(self._state, index)
+
     # --- output -------------------------------------------------------------------------------
 
     def ready(self) -> Ready | None:
@@ -329,7 +335,7 @@ class Raft:
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of the entries held, overhead included."""
+        """Bytes of the entries in memory, overhead included."""
         return self._state.log.size_bytes
 
     @property

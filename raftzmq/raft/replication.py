@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from raftzmq.invariants import check
 from raftzmq.raft import commit, reads, roles, snapshots, transfer
+from raftzmq.raft.log import ENTRY_OVERHEAD_BYTES
 from raftzmq.raft.messages import (
     AppendRequest,
     AppendResponse,
@@ -253,7 +254,11 @@ def _send_append(state: RaftState, peer: NodeId, progress: Progress, bytes_max: 
     if bytes_max > 0:
         entries = log.chunk(prev_index + 1, bytes_max)
         last_index = prev_index + len(entries)
-        size_bytes = log.bytes_between(prev_index, last_index)
+        size_bytes = (
+            log.bytes_between(prev_index, last_index)
+            if prev_index >= log.front.index
+            else sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries)
+        )
         room = state.config.inflight_bytes_max - progress.inflight_bytes
         if size_bytes > room and progress.inflight:
             # An entry larger than the room left waits until the window is empty.

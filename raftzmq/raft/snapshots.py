@@ -89,6 +89,22 @@ def compact(state: RaftState, index: int) -> LogPosition:
     return state.log.base
 
 
+def shed(state: RaftState, index: int) -> None:
+    """Keep entries up to ``index`` on disk only: applied ones that a peer may still need.
+
+    Raises:
+        InvariantBroken: ``index`` was not handed out to be applied, or not to be written.
+    """
+    check(
+        index <= min(state.committed_given, state.stable_index),
+        "only applied entries are shed",
+        index=index,
+        committed_given=state.committed_given,
+        stable_index=state.stable_index,
+    )
+    state.log.shed(index)
+
+
 def reapply(state: RaftState, index: int) -> None:
     """Hand out again what is committed after ``index``, as a restart would.
 

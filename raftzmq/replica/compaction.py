@@ -6,10 +6,14 @@ leave a tail for followers that are a little behind, without asking the core to 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 
 from raftzmq.raft.types import Entry
+
+MARKS_MAX = 8_192
+"""Places that are remembered; the log of a node that keeps much for a peer has far more entries."""
 
 
 class LogSize:
@@ -28,6 +32,10 @@ class LogSize:
             self._last_index = entry.index
             self._total += len(entry.data) + 64  # 64: what an entry costs beside its data
             self._marks.append((entry.index, self._total))
+        if len(self._marks) > MARKS_MAX:
+            # The newer of each two, so that the end of the log stays known.
+            kept = itertools.islice(reversed(self._marks), 0, None, 2)
+            self._marks = deque(reversed(list(kept)))
 
     @property
     def total_bytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from raftzmq import limits
 from raftzmq.errors import NoRoom
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Ready, Role, Snapshot
@@ -193,24 +194,57 @@ class Replica:
         """The host finished a snapshot file that a peer waits for."""
         self._send_all(self.transfers.taken(source, self.raft))
 
-    def compact(self, durable_index: int, keep_bytes: int) -> None:
+    def compact(
+        self,
+        durable_index: int,
+        keep_bytes: int,
+        hold_bytes_max: int = limits.LOG_HOLD_BYTES_MAX,
+    ) -> list[NodeId]:
         """Forget log entries that a durable state.db covers, but for a tail of ``keep_bytes``.
 
-        Not while this replica is rebuilt: the snapshot that comes lies behind what it applied,
-        and the log must bridge that.
+        Not what follows on a snapshot that a peer takes: that is kept on disk, unless the log is
+        longer than ``hold_bytes_max`` (docs/decisions/012). And nothing while this replica is
+        rebuilt: the snapshot that comes lies behind what it applied, and the log must bridge that.
+
+        Returns:
+            The peers that the log was not kept for; they are sent newer snapshots.
         """
         if self.transfers.rebuild_from is not None and self.transfers.receiving:
-            return
+            return []
+        goal = min(
+            self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
+        )
+        if goal <= self.raft.base.index or self.stalled:
+            return []
+        retention = self.transfers.retention
+        index = min(goal, retention.least_index(goal))
+        abandoned: list[NodeId] = []
+        if index < goal and self.log_size.held_bytes() > hold_bytes_max:
+            abandoned = retention.abandon(goal)
+            index = goal
+        if index < goal:
+            self.raft.shed(goal)
+        if index > self.raft.base.index:
+            self._forget(index)
+        if abandoned:
+            self._send_all(self.transfers.outrun(self.raft))
+        return abandoned
+
+    def shed(self, durable_index: int, keep_bytes: int) -> None:
+        """Keep log entries that a durable state.db covers on disk only, but for a tail."""
         index = min(
             self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
         )
         if index > self.raft.base.index and not self.stalled:
-            base: LogPosition = self.raft.compact(index)
-            try:
-                self._store.compact(base)
-            except NoRoom:
-                return  # raft.db holds more than it must; a later compaction takes these along
-            self.log_size.compacted(base.index)
+            self.raft.shed(index)
+
+    def _forget(self, index: int) -> None:
+        base: LogPosition = self.raft.compact(index)
+        try:
+            self._store.compact(base)
+        except NoRoom:
+            return  # raft.db holds more than it must; a later compaction takes these along
+        self.log_size.compacted(base.index)
 
     @property
     def is_leader(self) -> bool:

@@ -18,6 +18,7 @@ from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import NodeId, Role
+from raftzmq.replica.retention import Retention
 from raftzmq.wire.transfer import (
     SnapshotChunk,
     SnapshotDone,
@@ -115,6 +116,7 @@ class Transfers:
         chunk_bytes: a snapshot travels in pieces of this size.
 
     Attributes:
+        retention: what of the log is kept for those who get one.
         rebuild_from: this replica is to be rebuilt: it takes a snapshot of this index or later
             although its log is in order. None: it is not.
     """
@@ -129,6 +131,7 @@ class Transfers:
         self._incoming: _Incoming | None = None
         self._transfer = 0
         self._trusted = True
+        self.retention = Retention()
         self.rebuild_from: int | None = None
 
     @property
@@ -142,6 +145,7 @@ class Transfers:
         self._trusted = False
         for peer in self._outgoing:
             raft.snapshot_finished(peer, installed=False)
+            self.retention.end(peer)
         self._outgoing.clear()
         if self._source is not None:
             self._source.remove()
@@ -195,6 +199,10 @@ class Transfers:
         if isinstance(message, SnapshotChunk):
             return self._on_chunk(message, raft)
         if self._outgoing.pop(message.sender, None) is not None:
+            if message.installed:
+                self.retention.sent(message.sender)
+            else:
+                self.retention.end(message.sender)
             raft.snapshot_finished(message.sender, installed=message.installed)
         return []
 
@@ -220,10 +228,13 @@ class Transfers:
         messages: list[TransferMessage] = []
         if raft.role is not Role.LEADER:
             self._outgoing.clear()
+            self.retention.clear()
+        self.retention.tick(raft)
         for peer, outgoing in list(self._outgoing.items()):
             outgoing.idle_ticks += 1
             if outgoing.idle_ticks >= GIVE_UP_TICKS:
                 del self._outgoing[peer]
+                self.retention.end(peer)
                 raft.snapshot_finished(peer, installed=False)
             elif outgoing.idle_ticks % REPEAT_TICKS == 0:
                 messages.extend(self._offer(peer, raft))
@@ -243,6 +254,14 @@ class Transfers:
                 self._incoming = None
         return messages
 
+    def outrun(self, raft: Raft) -> list[TransferMessage]:
+        """The log was compacted beyond what is being sent: go on with a newer snapshot at once."""
+        offers: list[TransferMessage] = []
+        if self._source is not None and self._source.index < raft.base.index:
+            for peer in self._outgoing:
+                offers.extend(self._offer(peer, raft))
+        return offers
+
     def _offer(self, peer: NodeId, raft: Raft) -> list[TransferMessage]:
         source = self._source
         least_index = max(raft.base.index, self._outgoing[peer].least_index)
@@ -254,7 +273,10 @@ class Transfers:
                 self._taking = True
                 self._transfer += 1
                 self._host.take()
+            # The copy will be of what is applied by now, or of later; the base is before both.
+            self.retention.sends(peer, raft.base.index)
             return []
+        self.retention.sends(peer, source.index)
         configuration = raft.configuration
         return [
             SnapshotOffer(

@@ -299,6 +299,7 @@ class SimHost:
             applied_index=machine.applied[0],
             rng=rng,
             standing=Standing.RECOVERING if log.recovering else Standing.UNKNOWN,
+            read_back=self.store.read,
         )
         self.replica = Replica(
             raft=raft,

@@ -100,7 +100,7 @@ class World:
         self.schedule = Schedule()
         self.counts = Counts()
         chance = self.chance = Chance(seed, "world")
-        self.config = _config(root, options.nodes, chance)
+        self.config = _config(root, options, chance)
         noise = _noise(chance, quiet=options.quiet or not options.kinds)
         self.network = Network(self.schedule, Chance(seed, "network"), self._deliver, noise)
         self.sync_us = chance.pick((50, 200, 2_000))
@@ -773,13 +773,15 @@ def temporary_root(within: Path | None = None) -> tempfile.TemporaryDirectory[st
     )
 
 
-def _config(root: Path, nodes: int, chance: Chance) -> ClusterConfig:
+def _config(root: Path, options: Options, chance: Chance) -> ClusterConfig:
     limits = LimitsConfig(
         tick_ms=chance.pick((40, 60)),
         heartbeat_ticks=chance.pick((2, 3)),
         election_ticks=10,
         log_bytes_max=chance.pick((3_000, 9_000, 1 << 20)),
         log_keep_bytes=chance.pick((0, 1_500)),
+        # From a stream of its own, so that seeds written down earlier still mean the same run.
+        log_hold_bytes_max=Chance(options.seed, "hold").pick((0, 6_000, 40_000, 1 << 20)),
         checksum_interval_s=chance.pick((1, 3)),
         disk_reserve_bytes=1 << 20,
         ledger_ms=chance.pick((2_000, 600_000, 600_000)),
@@ -793,7 +795,7 @@ def _config(root: Path, nodes: int, chance: Chance) -> ClusterConfig:
                 client=f"tcp://n{number}:7200",
                 data=root / f"n{number}",
             )
-            for number in range(1, nodes + 1)
+            for number in range(1, options.nodes + 1)
         },
         proxies={},
         limits=limits,

@@ -99,6 +99,20 @@ class LogStore(Protocol):
             InvariantBroken: a gap, a step back into the compacted part, or a changed vote.
         """
 
+    def read(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        """Read stored entries back: from ``first`` on, contiguous, none after ``last``.
+
+        Args:
+            first: after the base.
+            last: ``first`` or later, at most the last stored.
+            bytes_max: as many as fit into so much data, but at least one.
+
+        Raises:
+            StorageDamaged: they are not what was saved.
+            StorageFailed: they cannot be read.
+            InvariantBroken: some of them are not stored.
+        """
+
     def compact(self, base: LogPosition) -> None:
         """Drop entries up to ``base.index``; a base at or before the current one is ignored.
 

@@ -70,6 +70,19 @@ class MemoryLogStore:
             del self._entries[keep:]
             self._entries.extend(entries)
 
+    def read(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        """See ``LogStore.read``."""
+        start = first - self._base.index - 1
+        stop = last - self._base.index
+        check(0 <= start < stop <= len(self._entries), "what is read is stored", first=first)
+        found: list[Entry] = []
+        for entry in self._entries[start:stop]:
+            bytes_max -= len(entry.data)
+            if found and bytes_max < 0:
+                break
+            found.append(entry)
+        return found
+
     def compact(self, base: LogPosition) -> None:
         """See ``LogStore.compact``."""
         self._may_write()

@@ -51,6 +51,7 @@ from raftzmq.storage.verified_read import (
     read_entries,
     read_identities,
     read_state,
+    verified_entries,
 )
 
 WAL_PAGES_MAX: Final = 2000
@@ -62,11 +63,19 @@ takes half the time of one that also has to write down a new file size (127 agai
 STALE_ROWS_PER_SAVE: Final = 256
 """Compacted rows deleted beside one save: a third of the log at once would take longer than
 the raft thread may be away."""
+STALE_BYTES_PER_SAVE: Final = 4 << 20
+"""The same for their data: to free a long row, SQLite reads the whole chain of its pages."""
+READ_ROWS_MAX: Final = 4_096
+"""Entries that one ``read`` returns at most."""
 
 _TRUNCATE = "DELETE FROM entry WHERE idx >= ?"
 _DROP_STALE = "DELETE FROM entry WHERE idx <= ?"
 _DROP_ALL = "DELETE FROM entry"
 _INSERT = "INSERT INTO entry (idx, term, kind, data, checksum) VALUES (?, ?, ?, ?, ?)"
+_SIZES = "SELECT idx, length(data) FROM entry WHERE idx BETWEEN ? AND ? ORDER BY idx LIMIT ?"
+_ENTRIES = (
+    "SELECT idx, term, kind, data, checksum FROM entry WHERE idx BETWEEN ? AND ? ORDER BY idx"
+)
 _ENTRY_AT = "SELECT term, checksum FROM entry WHERE idx = ?"
 _WRITE_STATE = (
     "UPDATE state SET commit_sequence = ?, term = ?, voted_for = ?, base_index = ?,"
@@ -170,11 +179,34 @@ class SqliteLogStore:
                     self._execute_many(_INSERT, rows)
                 last_index = entries[-1].index
             if self._stale_from is not None:
-                self._drop_stale(self._stale_from, len(entries))
+                self._drop_stale(self._stale_from, entries)
             self._commit(state._replace(hard_state=hard_state, last_index=last_index), tail)
         except (apsw.Error, OSError) as error:
             self._stale_from = stale_from
             raise self._failed("save", error) from error
+
+    def read(self, first: int, last: int, bytes_max: int) -> list[Entry]:
+        """See ``LogStore.read``."""
+        self._may_write()
+        check(
+            self._state.base.index < first <= last <= self._state.last_index,
+            "what is read is stored",
+            first=first,
+            last=last,
+            state=self._state,
+        )
+        try:
+            until = self._fits(first, last, READ_ROWS_MAX, bytes_max)
+            tail = self._position_before(first)
+            rows = self._execute(_ENTRIES, (first, until)).fetchall()
+        except (apsw.Error, OSError) as error:
+            if _is_damage(error):
+                raise damaged(self._path, str(error)) from error
+            raise self._failed("read", error) from error
+        entries, _ = verified_entries(rows, first, tail, self._path)
+        if len(entries) != until - first + 1:
+            raise damaged(self._path, f"entry {first + len(entries)} is missing")
+        return entries
 
     def compact(self, base: LogPosition) -> None:
         """See ``LogStore.compact``. The rows themselves go little by little, in later saves."""
@@ -328,8 +360,20 @@ class SqliteLogStore:
             return Tail(base.term, self._state.base_checksum)
         return Tail(*self._execute(_ENTRY_AT, (index - 1,)).fetchall()[0])
 
-    def _drop_stale(self, oldest: int, saved: int) -> None:
-        end = min(self._state.base.index, oldest + STALE_ROWS_PER_SAVE + 2 * saved - 1)
+    def _fits(self, first: int, last: int, rows_max: int, bytes_max: int) -> int:
+        """The last index up to which the stored entries from ``first`` on fit; at least one."""
+        until = first
+        for index, size_bytes in self._execute(_SIZES, (first, last, rows_max)):
+            bytes_max -= size_bytes
+            if bytes_max < 0:
+                break
+            until = index
+        return until
+
+    def _drop_stale(self, oldest: int, entries: Sequence[Entry]) -> None:
+        rows = STALE_ROWS_PER_SAVE + 2 * len(entries)
+        size = STALE_BYTES_PER_SAVE + 2 * sum(len(entry.data) for entry in entries)
+        end = self._fits(oldest, self._state.base.index, rows, size)
         self._execute(_DROP_STALE, (end,))
         self._stale_from = end + 1 if end < self._state.base.index else None
 

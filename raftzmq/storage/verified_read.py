@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -90,9 +91,32 @@ def read_entries(models: RaftModels, state: StateValues, path: Path) -> tuple[li
         .order_by(row_type.log_index)
         .tuples()
     )
+    before = Tail(state.base.term, state.base_checksum)
+    entries, tail = verified_entries(query.iterator(), state.base.index + 1, before, path)
+    last_index = state.base.index + len(entries)
+    if last_index != state.last_index:
+        raise damaged(
+            path, f"the log ends at entry {last_index}, the state row says {state.last_index}"
+        )
+    return entries, tail
+
+
+def verified_entries(
+    rows: Iterable[tuple[int, int, int, bytes, int]], first: int, before: Tail, path: Path
+) -> tuple[list[Entry], Tail]:
+    """Return the entries of ``rows``, verified, and the end of their chain of checksums.
+
+    Args:
+        rows: index, term, kind, data and checksum of each.
+        first: index of the first one.
+        before: term and checksum of the position before it.
+
+    Raises:
+        StorageDamaged: an entry is missing, damaged, or out of order.
+    """
     entries: list[Entry] = []
-    term, chain, expected = state.base.term, state.base_checksum, state.base.index + 1
-    for index, entry_term, kind, data, checksum in query.iterator():
+    term, chain, expected = before.term, before.checksum, first
+    for index, entry_term, kind, data, checksum in rows:
         if index != expected:
             raise damaged(path, f"entry {expected} is missing, entry {index} follows")
         try:
@@ -108,8 +132,4 @@ def read_entries(models: RaftModels, state: StateValues, path: Path) -> tuple[li
         entries.append(entry)
         term = entry_term
         expected += 1
-    if expected - 1 != state.last_index:
-        raise damaged(
-            path, f"the log ends at entry {expected - 1}, the state row says {state.last_index}"
-        )
     return entries, Tail(term, chain)

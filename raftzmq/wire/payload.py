@@ -60,20 +60,28 @@ def encode_statements(statements: Iterable[tuple[str, Sequence[object]]]) -> byt
         if not _SENDABLE_TYPES.issuperset(map(type, values)):
             raise MalformedRequest(f"{_unsendable(values)} in: {sql:.80}")
         if len(values) > PARAMETERS_MAX:
-            raise TooLarge(f"{len(values)} parameters, at most {PARAMETERS_MAX}, in: {sql:.80}")
+            raise TooLarge(
+                f"{len(values)} parameters, at most {PARAMETERS_MAX} (PARAMETERS_MAX), in: "
+                f"{sql:.80}"
+            )
         if any(type(value) is int and not _I64_MIN <= value <= _I64_MAX for value in values):
             raise MalformedRequest(f"an integer does not fit into 64 signed bits in: {sql:.80}")
         out.append((sql, [int(value) if type(value) is bool else value for value in values]))
     if not out:
         raise MalformedRequest("a request needs at least one statement")
     if len(out) > STATEMENTS_MAX:
-        raise TooLarge(f"{len(out)} statements, at most {STATEMENTS_MAX} in one request")
+        raise TooLarge(
+            f"{len(out)} statements, at most {STATEMENTS_MAX} (STATEMENTS_MAX) in one request"
+        )
     try:
         payload = pack(out)
     except UnicodeEncodeError as error:
         raise MalformedRequest(f"text that is not Unicode: {error}") from None
     if len(payload) > REQUEST_BYTES_MAX:
-        raise TooLarge(f"request of {len(payload)} bytes, at most {REQUEST_BYTES_MAX}")
+        raise TooLarge(
+            f"request of {len(payload)} bytes, at most {REQUEST_BYTES_MAX} (REQUEST_BYTES_MAX); "
+            f"split it up"
+        )
     return payload
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from raftzmq.cli import dump
+from raftzmq.cli import dump, merging
 from raftzmq.cli.dump import DumpLoader, DumpStopped, Progress
 from raftzmq.cli.requests import Requests, Statements, Written
 from raftzmq.errors import ConstraintFailed, Outcome, Overloaded, RequestError
@@ -24,7 +24,21 @@ class Recorder:
         self.writes: list[tuple[list[str], int]] = []
         self.keys: dict[bytes, list[str]] = {}
         self.fail_at: int | None = None
+        self.under_way: object = None
         self.error: RequestError = Overloaded("full")
+
+    def begin(self, statements: Statements, *, flags: int = 0, key: bytes = b"") -> object:
+        """Nothing may be sent before the one before is known to be applied."""
+        assert self.under_way is None
+        self.under_way = statements, flags, key
+        return self.under_way
+
+    def finish(self, call: object) -> Written:
+        assert call is not None
+        assert call is self.under_way
+        self.under_way = None
+        statements, flags, key = cast("tuple[Statements, int, bytes]", call)
+        return self.write(statements, flags=flags, key=key)
 
     def write(self, statements: Statements, *, flags: int = 0, key: bytes = b"") -> Written:
         if self.fail_at == len(self.writes):
@@ -46,7 +60,8 @@ def load(text: str, recorder: Recorder, flags: int = 0, key: str | None = None) 
     return loader.load(io.StringIO(text))
 
 
-def test_a_dump_of_sqlite_comes_back_the_same() -> None:
+def test_a_dump_of_sqlite_comes_back_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "BATCH_STATEMENTS", 500)
     original = sqlite3.connect(":memory:")
     original.executescript(
         """CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, t TEXT, b BLOB);
@@ -64,7 +79,7 @@ def test_a_dump_of_sqlite_comes_back_the_same() -> None:
     assert "\n".join(recorder.database.iterdump()) == text
     assert progress.transactions == len(recorder.writes) >= 3
     assert all(len(sqls) <= dump.BATCH_STATEMENTS for sqls, _ in recorder.writes)
-    assert progress.statements == sum(len(sqls) for sqls, _ in recorder.writes)
+    assert progress.statements == 2404
     assert progress.rows == 2400
     assert progress.sequences == 2
 
@@ -141,3 +156,57 @@ def test_a_load_with_a_key_goes_on_where_it_was_stopped(monkeypatch: pytest.Monk
     assert (third.transactions, third.before) == (10, 10)
     assert recorder.database.execute("SELECT count(*) FROM a").fetchone() == (99,)
     assert {flags for _, flags in recorder.writes} == {Flags.NO_RESULT}
+
+
+def test_rows_of_literals_are_joined_and_nothing_else() -> None:
+    text = """
+        INSERT INTO a VALUES(1,'it''s; (1)',-1.5e3,NULL,X'00ff');
+        INSERT INTO a VALUES(2,'',.5,null,x'');
+        INSERT INTO a VALUES(3,(SELECT max(id) FROM a),1,1,1);
+        INSERT INTO a VALUES(4,'a',1,1,1);
+        INSERT INTO b VALUES(5,'a',1,1,1);
+        INSERT INTO b VALUES(6,'a',1,1,1),(7,'a',1,1,1);
+        INSERT OR IGNORE INTO b VALUES(6,'b',1,1,1);
+        INSERT OR IGNORE INTO b VALUES(8,'b',1,1,1);
+        INSERT INTO b (id, "t") VALUES (9, 'x');
+        INSERT INTO b (id, "t") VALUES (10, 'y');
+        INSERT INTO b (id) VALUES (11) RETURNING id;
+        INSERT INTO b (id) VALUES (random());
+        """
+    recorder = Recorder()
+    for table in "ab":
+        recorder.database.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, t, x, y, z)")
+    progress = load(text, recorder)
+    (sqls, _) = recorder.writes[0]
+    assert [sql.count("),(") + 1 for sql in sqls] == [2, 1, 1, 1, 2, 2, 2, 1, 1]
+    assert progress.statements == 12
+    alone = sqlite3.connect(":memory:", isolation_level=None)
+    for table in "ab":
+        alone.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, t, x, y, z)")
+    alone.executescript(text)
+    for table in "ab":
+        rows = f"SELECT * FROM {table} WHERE id BETWEEN 0 AND 11"
+        assert recorder.database.execute(rows).fetchall() == alone.execute(rows).fetchall()
+
+
+def test_joined_statements_have_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    recorder.database.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, t)")
+    load("".join(f"INSERT INTO a VALUES({n},'{'x' * 100}');" for n in range(2000)), recorder)
+    (sqls, _) = recorder.writes[0]
+    assert len(sqls) == 4
+    monkeypatch.setattr(merging, "JOINED_CHARACTERS", 1000)
+    load("".join(f"INSERT INTO a VALUES({n},'{'x' * 100}');" for n in range(2000, 2100)), recorder)
+    (sqls, _) = recorder.writes[1]
+    assert len(sqls) == 10
+
+
+def test_nothing_is_sent_after_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next transaction waits, put together, until the one before is applied."""
+    monkeypatch.setattr(dump, "BATCH_STATEMENTS", 1)
+    recorder = Recorder()
+    recorder.fail_at = 1
+    with pytest.raises(DumpStopped) as stopped:
+        load("SELECT 1;\nSELECT 2;\nSELECT 3;", recorder)
+    assert (stopped.value.first.line, stopped.value.progress.statements) == (2, 1)
+    assert [sqls for sqls, _ in recorder.writes] == [["SELECT 1"]]

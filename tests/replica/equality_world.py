@@ -105,6 +105,7 @@ class Node:
             applied_index=self.applied.index,
             rng=random.Random(f"{self.name}/{self.boot}/{self.world.seed}"),
             standing=Standing.RECOVERING if stored.recovering else Standing.UNKNOWN,
+            read_back=self.store.read,
         )
         self.transfers = Transfers(self)
         self.replica = Replica(

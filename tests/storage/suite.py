@@ -73,6 +73,19 @@ class LogStoreSuite:
         _, held = reopen()
         assert held[1:3] == (LogPosition(2, 1), [entry(3, 2)])
 
+    def test_reads_back_what_was_saved(self, reopen: Reopen) -> None:
+        store, _ = reopen()
+        saved = [entry(index, 1 + index // 5, bytes([index]) * 10_000) for index in range(1, 10)]
+        store.save(HardState(2), saved)
+        store.compact(LogPosition(2, 1))
+        assert store.read(3, 9, 1 << 20) == saved[2:]
+        assert store.read(4, 6, 1 << 20) == saved[3:6]
+        assert store.read(4, 9, 30_000) == saved[3:6]
+        assert store.read(9, 9, 1) == saved[8:]
+        for first, last in ((2, 5), (8, 10)):
+            with pytest.raises(InvariantBroken):
+                store.read(first, last, 1 << 20)
+
     def test_compact_moves_the_base(self, reopen: Reopen) -> None:
         store, _ = reopen()
         store.save(HardState(2, "n3"), entries(1, 5, 1) + entries(6, 8, 2))
