@@ -115,6 +115,11 @@ class Router:
         """(identity, client, sequence) of what was held at ``_held_names_ms``."""
         self._held_names_ms = -1
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests still wait for their answers."""
+        return self._shares.requests > 0
+
     # -- from clients ----------------------------------------------------------------------
 
     def from_client(self, identity: bytes, frames: Sequence[bytes], now_ms: int) -> None:
