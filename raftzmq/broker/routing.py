@@ -12,6 +12,7 @@ Rules of this file:
 4. An expired request is never sent.
 5. Nothing waits without a bound: requests, bytes and time.
 6. Batches form while lanes are busy: the next leaves when one frees (group commit).
+7. Connections take turns in each queue: how much one sends is nothing to the others (decision 010).
 """
 
 from __future__ import annotations
@@ -513,13 +514,8 @@ class Router:
     def _expire(self, now_ms: int) -> None:
         next_ms = NEVER_MS
         for queue in self._dispatch.queues():
-            if any(item.deadline_ms <= now_ms for item in queue):
-                late = [item for item in queue if item.deadline_ms <= now_ms]
-                kept = [item for item in queue if item.deadline_ms > now_ms]
-                queue.clear()
-                queue.extend(kept)
-                for item in late:
-                    self._expired(item)
+            for item in queue.remove_late(now_ms):
+                self._expired(item)
             next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=NEVER_MS))
         elsewhere = [*self._dispatch.again, *(item for *_, item in self._parked)]
         for batch in self._dispatch.in_flight.values():
