@@ -33,7 +33,7 @@ from raftzmq.node.niceness import be_nice
 from raftzmq.statemachine.digest import DigestAbandoned, Pinned
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
-from raftzmq.transport.sockets import Context, Purpose, Socket, open_socket
+from raftzmq.transport.sockets import COPY_BYTES_MAX, Context, Purpose, Socket, open_socket
 from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
@@ -279,7 +279,10 @@ class Workers:
                         answer = self._run_digest()
                 except StorageDamaged:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
-                socket.send(answer)
+                # Lent and not copied where that is cheaper; and forgotten, or each worker would
+                # hold the last payload and the last rows, 15 MiB each, until its next job is done.
+                socket.send(answer, 0, copy=len(answer) < COPY_BYTES_MAX)
+                del payloads, answer
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import apsw
-import msgpack
 
 from raftzmq import limits
 from raftzmq.errors import (
@@ -30,7 +29,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
-from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.reply import Reply, ResultPacker, refusal
 from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
@@ -63,7 +62,7 @@ class Reader:
         self._steps_per_check = 0
         self._look_every(_SLOW_STEPS_PER_CHECK)
         self._own = self._connection.cursor()
-        self._pack = msgpack.Packer(autoreset=True).pack
+        self._pack = ResultPacker()
         self._applied = 0
         self._shared = False
         self._stop = False
@@ -194,8 +193,7 @@ class Reader:
             finally:
                 authorizer.asked = False
             results.append([0, 0, columns, rows])
-        body: bytes = self._pack(results)
-        return Reply(0, body)
+        return Reply(0, self._pack(results))
 
     def _query(
         self, sql: str, parameters: Parameters, left: int

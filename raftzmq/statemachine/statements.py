@@ -29,7 +29,7 @@ from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
-from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.reply import Reply, ResultPacker, refusal
 from raftzmq.statemachine.rowids import Noted, RowidWatch
 
 Parameters: TypeAlias = "list[apsw.SQLiteValue] | dict[str, apsw.SQLiteValue] | None"
@@ -174,7 +174,7 @@ class Executor:
         self._rowid_end = False
         self._changes_before = 0
         self._kinds: dict[str, int] = {}
-        self._pack = msgpack.Packer(autoreset=True).pack
+        self._pack = ResultPacker()
         connection.set_progress_handler(self._on_progress, STEPS_PER_CHECK)
         self._watch = RowidWatch(connection, authorizer, self._on_row)
         connection.create_scalar_function(
