@@ -29,6 +29,8 @@ not lose to them in the scheduler what it would not lose on the network."""
 OVERTIME_S: Final = 180
 """Each attack comes to each socket at least once, however short the siege is meant to be. An attack
 that has not ended by then waits for something that does not come."""
+SLOW_S: Final = 3.0
+"""Requests of the workload that took so long are listed."""
 REQUESTS_MIN: Final = 50
 """Of the workload, each way, while the attack lasts; fewer would prove nothing."""
 DESCRIPTORS_MORE_MAX: Final = 32
@@ -70,6 +72,7 @@ class Workload:
     Attributes:
         acknowledged: keys whose insert was acknowledged.
         errors: whatever went wrong.
+        slow: requests that took SLOW_S or longer: seconds since the start, kind, seconds.
     """
 
     address: str
@@ -77,6 +80,7 @@ class Workload:
     errors: list[str] = field(default_factory=list)
     reads: int = 0
     slowest_s: float = 0.0
+    slow: list[tuple[float, str, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -94,6 +98,8 @@ class Workload:
             thread.join()
 
     def _begin(self, work: Callable[[raftzmq.Connection, int], None], number: int) -> None:
+        start = time.monotonic()
+
         def run() -> None:
             with raftzmq.connect(self.address, timeout_ms=30_000) as database:
                 while not self._stop.is_set():
@@ -102,7 +108,10 @@ class Workload:
                         work(database, number)
                     except Exception as error:  # noqa: BLE001 - every error is the finding
                         self.errors.append(f"{type(error).__name__}: {error}")
-                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                    took_s = time.monotonic() - began
+                    self.slowest_s = max(self.slowest_s, took_s)
+                    if took_s >= SLOW_S:
+                        self.slow.append((began - start, work.__name__.strip("_"), took_s))
                     time.sleep(0.002)
 
         thread = threading.Thread(target=run)
