@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from raftzmq import limits
 from raftzmq.broker.health import ClusterView
 from raftzmq.broker.pending import LANES, NEVER_MS, Counters, InFlight, Lane, Load, Pending
-from raftzmq.broker.turns import Turns
+from raftzmq.transport.turns import Turns
 from raftzmq.wire.client import Flags, Level, encode_batch
 from raftzmq.wire.version import CLIENT_FRAME
 
@@ -55,19 +55,19 @@ class Dispatch:
         self._view = view
         self._counters = counters
         self._expired = expired
-        self.writes = Turns()
-        self.reads_any = Turns()
-        self.reads_session = Turns()
-        self.reads_leader = Turns()
-        self.reads_stale = Turns()
-        self.slow = Turns()
+        self.writes: Turns[Pending] = Turns()
+        self.reads_any: Turns[Pending] = Turns()
+        self.reads_session: Turns[Pending] = Turns()
+        self.reads_leader: Turns[Pending] = Turns()
+        self.reads_stale: Turns[Pending] = Turns()
+        self.slow: Turns[Pending] = Turns()
         self.again: list[Pending] = []
         self.in_flight: dict[bytes, InFlight] = {}
         self.loads = {node: Load() for node in view.nodes}
         self.next_lost_ms = NEVER_MS
         self._batch_number = 0
 
-    def queue_of(self, item: Pending) -> Turns:
+    def queue_of(self, item: Pending) -> Turns[Pending]:
         """Where ``item`` waits."""
         if item.is_write:
             return self.writes
@@ -81,7 +81,7 @@ class Dispatch:
             return self.reads_stale
         return self.reads_any
 
-    def queues(self) -> tuple[Turns, ...]:
+    def queues(self) -> tuple[Turns[Pending], ...]:
         """All queues."""
         return (
             self.writes, self.reads_any, self.reads_session, self.reads_leader,
@@ -109,13 +109,13 @@ class Dispatch:
 
     def _requeue(self) -> None:
         again, self.again = self.again, []
-        touched: dict[int, tuple[Turns, list[Pending]]] = {}
+        touched: dict[int, tuple[Turns[Pending], list[Pending]]] = {}
         for item in again:
             if not item.done:
                 queue = self.queue_of(item)
                 touched.setdefault(id(queue), (queue, []))[1].append(item)
         for queue, items in touched.values():
-            queue.put_back(items)
+            _put_back(queue, items)
 
     def _send_writes(self, out: list[Outgoing], now_ms: int) -> None:
         leader = self._view.leader
@@ -128,7 +128,7 @@ class Dispatch:
                 out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
 
     def _send_reads(
-        self, queue: Turns, lane: Lane, out: list[Outgoing], now_ms: int
+        self, queue: Turns[Pending], lane: Lane, out: list[Outgoing], now_ms: int
     ) -> None:
         while queue:
             free, node = self._target(queue.first(), lane)
@@ -157,7 +157,7 @@ class Dispatch:
                 continue
             # Alone in its batch: a batch is answered as a whole, by its slowest request.
             out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
-        self.slow.put_back(waiting)
+        _put_back(self.slow, waiting)
 
     def _any_lane(self, lane: Lane) -> bool:
         return any(
@@ -199,7 +199,7 @@ class Dispatch:
         return [max(followers, key=lambda node: view.nodes[node].applied_index)]
 
     def _take(
-        self, queue: Turns, count: int, now_ms: int, reaches: int | None = None
+        self, queue: Turns[Pending], count: int, now_ms: int, reaches: int | None = None
     ) -> list[Pending | None]:
         """Up to ``count`` requests from the front, none of them expired or beyond ``reaches``."""
         taken: list[Pending | None] = []
@@ -245,3 +245,15 @@ class Dispatch:
         load = self.loads[batch.node]
         load.busy[batch.lane] -= 1
         load.requests -= len(batch.items)
+
+
+def _put_back(queue: Turns[Pending], items: list[Pending]) -> None:
+    of: dict[bytes, list[Pending]] = {}
+    for item in items:
+        of.setdefault(item.identity, []).append(item)
+    for identity, back in of.items():
+        queue.put_back(identity, back, _arrival)
+
+
+def _arrival(item: Pending) -> int:
+    return item.order

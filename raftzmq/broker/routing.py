@@ -191,12 +191,12 @@ class Router:
             self._order,
         )  # fmt: skip
         if is_write:
-            self._dispatch.writes.append(item)
+            self._dispatch.writes.append(identity, item)
         else:
             if self._slow_texts:
                 item.text = self._slow_texts.known(payload)
                 item.slow = slow or self._slow_texts.is_slow(item.text)
-            self._dispatch.queue_of(item).append(item)
+            self._dispatch.queue_of(item).append(identity, item)
 
     def _held_at(self, now_ms: int) -> set[tuple[bytes, bytes, int]]:
         """The requests that are here, and whose answers will go out some time.
@@ -394,7 +394,7 @@ class Router:
         self._shares.give_back(item.identity, 0, len(item.blob) - len(blob))
         item.blob = blob
         item.slow = True
-        self._dispatch.slow.append(item)
+        self._dispatch.slow.append(item.identity, item)
 
     # -- nodes and leaders that go ---------------------------------------------------------
 
@@ -514,7 +514,7 @@ class Router:
     def _expire(self, now_ms: int) -> None:
         next_ms = NEVER_MS
         for queue in self._dispatch.queues():
-            for item in queue.remove_late(now_ms):
+            for item in queue.remove(lambda each: each.deadline_ms <= now_ms):
                 self._expired(item)
             next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=NEVER_MS))
         elsewhere = [*self._dispatch.again, *(item for *_, item in self._parked)]
