@@ -242,6 +242,19 @@ def test_what_ran_out_of_time_in_the_queue_is_neither_run_nor_listed_nor_kept(
     assert [job.number for job in world.slow._queue] == [12], "the others are thrown away"
 
 
+def test_connections_take_turns_in_the_queue(world: World) -> None:
+    """Whatever one has waiting, another waits for one of its reads at most."""
+    for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4"):
+        world.read(sql)
+    batch = world.batch("SELECT 'other'")
+    batch.envelope[0] = b"another connection"
+    world.slow.submit(Job(RUN_SLOW, [(batch, 0)]))
+    for _ in range(3):
+        world.slow.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
+    ran = [msgpack.unpackb(msgpack.unpackb(frames[2])[3][0])[0][0] for frames in world.sent]
+    assert ran == ["SELECT 1", "SELECT 2", "SELECT 'other'", "SELECT 3"]
+
+
 def test_a_list_is_bounded(world: World) -> None:
     for number in range(300):
         world.read(f"SELECT {number}")
