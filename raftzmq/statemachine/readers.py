@@ -182,6 +182,10 @@ class Reader:
                 columns, rows, left = self._query(sql, parameters, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
+            except RequestError:
+                # Not "from" itself: such an error would keep all that its frames hold, up to
+                # result_bytes_max of rows, until Python looks for garbage in cycles.
+                raise
             except RESULT_ERRORS as error:
                 if not is_no_room(error, self._connection):
                     raise as_request_error(error, authorizer.refused, self._connection) from error

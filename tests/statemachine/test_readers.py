@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -121,3 +122,26 @@ def test_interrupt_from_another_thread(reader: Reader) -> None:
     stopper.join()
     assert code == errors.ShuttingDown.code
     assert ask(reader, "SELECT 1")[0] in (0, errors.ShuttingDown.code)
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT zeroblob(500) FROM t", errors.TooLarge.code),
+        ("CREATE TABLE u(a)", errors.NotAQuery.code),
+        ("SELECT nothing FROM nowhere", errors.SqlError.code),
+        ("ATTACH 'x' AS y", errors.Forbidden.code),
+        (ENDLESS, errors.StatementTimeout.code),
+    ],
+)
+def test_an_error_leaves_no_rows_behind(reader: Reader, sql: str, code: int) -> None:
+    """What refers to itself stays until Python looks for it, which may be long: with its rows."""
+    gc.collect()
+    gc.disable()
+    try:
+        clock = Clock(step_s=0.01)
+        found, _ = ask(reader, sql, monotonic=clock, timeout_ms=100, result_bytes_max=900)
+        assert found == code
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
