@@ -121,7 +121,7 @@ class Broker:
             for node in self._nodes:
                 self._observe(node)
         router.tick(now_ms)
-        if self._old_cycles.is_due(now_ms) and not router.busy:
+        if self._old_cycles.is_due(now_ms, busy=router.busy):
             self._old_cycles.collect()
         self._send_batches(now_ms)
         self._send_replies()

@@ -274,7 +274,7 @@ class Node:
                     self._applier.tick(now_ms)
                     self._service.expire(now_ms)
                     self._queries.tick(now_ms)
-                    if self._old_cycles.is_due(now_ms) and not self._service.busy:
+                    if self._old_cycles.is_due(now_ms, busy=self._service.busy):
                         self._old_cycles.collect()
                 if self._stop_requested and stop_at_ms is None:
                     # Before the flush, which sends what the handover begins with.

@@ -21,6 +21,10 @@ REST_MS: Final = 60_000
 REST_PER_MS: Final = 20_000
 """The rest after one that took long: a large log has many objects, and none of them is garbage."""
 
+BUSY_MS_MAX: Final = 3_600_000
+"""Who is never idle for so long is interrupted: some garbage grows old before the young are looked
+at, and a stranger can keep a request waiting for ever."""
+
 
 def spare_the_old() -> None:
     """Let no full collection begin by itself, and none look at what is there now.
@@ -54,9 +58,14 @@ class OldCycles:
         self._collect = collect
         self._clock_ms = clock_ms
 
-    def is_due(self, now_ms: int) -> bool:
-        """Whether ``collect`` is to be called as soon as nobody waits for anything."""
-        return now_ms >= self._due_ms
+    def is_due(self, now_ms: int, *, busy: bool) -> bool:
+        """Whether ``collect`` is to be called now.
+
+        Args:
+            now_ms: monotonic, now.
+            busy: somebody waits for something.
+        """
+        return now_ms >= self._due_ms + (BUSY_MS_MAX if busy else 0)
 
     def collect(self) -> None:
         """Look at everything; no other thread runs meanwhile."""

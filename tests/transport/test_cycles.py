@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from raftzmq.transport.cycles import REST_MS, REST_PER_MS, OldCycles
+from raftzmq.transport.cycles import BUSY_MS_MAX, REST_MS, REST_PER_MS, OldCycles
 
 _FLOOD = """
 import gc
@@ -59,16 +59,22 @@ def test_the_longer_one_took_the_later_the_next() -> None:
         now_ms += took_ms
 
     cycles = OldCycles(now_ms, collect, lambda: now_ms)
-    assert not cycles.is_due(now_ms + REST_MS - 1)
+    assert not cycles.is_due(now_ms + REST_MS - 1, busy=False)
     now_ms += REST_MS
-    assert cycles.is_due(now_ms)
+    assert cycles.is_due(now_ms, busy=False)
     cycles.collect()
-    assert not cycles.is_due(now_ms + REST_MS - 1)
-    assert cycles.is_due(now_ms + REST_MS)
+    assert not cycles.is_due(now_ms + REST_MS - 1, busy=False)
+    assert cycles.is_due(now_ms + REST_MS, busy=False)
 
     now_ms += REST_MS
     took_ms = 200
     cycles.collect()
-    assert not cycles.is_due(now_ms + 200 * REST_PER_MS - 1)
-    assert cycles.is_due(now_ms + 200 * REST_PER_MS)
+    assert not cycles.is_due(now_ms + 200 * REST_PER_MS - 1, busy=False)
+    assert cycles.is_due(now_ms + 200 * REST_PER_MS, busy=False)
     assert len(calls) == 2
+
+
+def test_who_is_busy_is_interrupted_once_in_an_hour() -> None:
+    cycles = OldCycles(0, lambda: None, lambda: 0)
+    assert not cycles.is_due(REST_MS + BUSY_MS_MAX - 1, busy=True)
+    assert cycles.is_due(REST_MS + BUSY_MS_MAX, busy=True)
