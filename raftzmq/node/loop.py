@@ -259,6 +259,7 @@ class Node:
                     self._take_peers()
                 if not monitors.isdisjoint(ready):
                     self._take_link_events()
+                self._bound_reads()
                 if clients in ready:
                     self._take_clients(now_ms)
                 if workers in ready:
@@ -377,6 +378,11 @@ class Node:
             pool.finished(worker, answer)
         if self._gate.seen_index > self._replica.applied_index:
             self._service.run_ready()
+
+    def _bound_reads(self) -> None:
+        if self._slow.frugal != self._doorman.outgrown:
+            self._slow.frugal = self._doorman.outgrown
+            self._slow.dispatch()
 
     def _take_mail(self) -> None:
         for item in self._mail.drain():

@@ -108,6 +108,11 @@ class WorkerPool:
         router: the socket that addresses them.
         switches: worker -> what stops it.
         numbers: names for jobs; pools of one node share it.
+
+    Attributes:
+        frugal: one job at a time. An answer of RESULT_BYTES_MAX is there several times over while
+            it is made and sent, and strangers can ask for as many as there are workers, again and
+            again. One and not none: a process may be large for another reason, and stay so.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class WorkerPool:
         self._busy: dict[bytes, Job] = {}
         self._queue: Turns[Job] = Turns()
         self._queued = 0
+        self.frugal = False
         self._clean_above = QUEUE_CLEAN_ABOVE
 
     def submit(self, job: Job) -> None:
@@ -139,7 +145,7 @@ class WorkerPool:
 
     def dispatch(self) -> None:
         """Give queued jobs to idle workers; what is past its deadline is not run."""
-        while self._queue and self._idle:
+        while self._queue and self._idle and not (self.frugal and self._busy):
             job = self._queue.take()
             self._queued -= 1
             now = monotonic_ms()
