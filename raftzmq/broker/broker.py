@@ -15,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from raftzmq import limits
 from raftzmq.broker.routing import Router
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import Intake
 from raftzmq.transport.readiness import Readiness
@@ -61,6 +62,7 @@ class Broker:
             nodes, cluster=cluster, name=name, requests_max=requests_max, bytes_max=bytes_max
         )
         self._readiness = Readiness()
+        self._old_cycles = OldCycles(monotonic_ms())
         self._observe_at_ms = 0
         self._nodes: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
@@ -119,6 +121,8 @@ class Broker:
             for node in self._nodes:
                 self._observe(node)
         router.tick(now_ms)
+        if self._old_cycles.is_due(now_ms, busy=router.busy):
+            self._old_cycles.collect()
         self._send_batches(now_ms)
         self._send_replies()
 

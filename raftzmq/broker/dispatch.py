@@ -6,13 +6,13 @@ No clock, no sockets.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from raftzmq import limits
 from raftzmq.broker.health import ClusterView
 from raftzmq.broker.pending import LANES, NEVER_MS, Counters, InFlight, Lane, Load, Pending
+from raftzmq.transport.turns import Turns
 from raftzmq.wire.client import Flags, Level, encode_batch
 from raftzmq.wire.version import CLIENT_FRAME
 
@@ -55,19 +55,19 @@ class Dispatch:
         self._view = view
         self._counters = counters
         self._expired = expired
-        self.writes: deque[Pending] = deque()
-        self.reads_any: deque[Pending] = deque()
-        self.reads_session: deque[Pending] = deque()
-        self.reads_leader: deque[Pending] = deque()
-        self.reads_stale: deque[Pending] = deque()
-        self.slow: deque[Pending] = deque()
+        self.writes: Turns[Pending] = Turns()
+        self.reads_any: Turns[Pending] = Turns()
+        self.reads_session: Turns[Pending] = Turns()
+        self.reads_leader: Turns[Pending] = Turns()
+        self.reads_stale: Turns[Pending] = Turns()
+        self.slow: Turns[Pending] = Turns()
         self.again: list[Pending] = []
         self.in_flight: dict[bytes, InFlight] = {}
         self.loads = {node: Load() for node in view.nodes}
         self.next_lost_ms = NEVER_MS
         self._batch_number = 0
 
-    def queue_of(self, item: Pending) -> deque[Pending]:
+    def queue_of(self, item: Pending) -> Turns[Pending]:
         """Where ``item`` waits."""
         if item.is_write:
             return self.writes
@@ -81,7 +81,7 @@ class Dispatch:
             return self.reads_stale
         return self.reads_any
 
-    def queues(self) -> tuple[deque[Pending], ...]:
+    def queues(self) -> tuple[Turns[Pending], ...]:
         """All queues."""
         return (
             self.writes, self.reads_any, self.reads_session, self.reads_leader,
@@ -109,15 +109,13 @@ class Dispatch:
 
     def _requeue(self) -> None:
         again, self.again = self.again, []
-        touched: dict[int, tuple[deque[Pending], list[Pending]]] = {}
+        touched: dict[int, tuple[Turns[Pending], list[Pending]]] = {}
         for item in again:
             if not item.done:
                 queue = self.queue_of(item)
                 touched.setdefault(id(queue), (queue, []))[1].append(item)
         for queue, items in touched.values():
-            merged = sorted([*items, *queue], key=_arrival)
-            queue.clear()
-            queue.extend(merged)
+            _put_back(queue, items)
 
     def _send_writes(self, out: list[Outgoing], now_ms: int) -> None:
         leader = self._view.leader
@@ -130,16 +128,16 @@ class Dispatch:
                 out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
 
     def _send_reads(
-        self, queue: deque[Pending], lane: Lane, out: list[Outgoing], now_ms: int
+        self, queue: Turns[Pending], lane: Lane, out: list[Outgoing], now_ms: int
     ) -> None:
         while queue:
-            free, node = self._target(queue[0], lane)
+            free, node = self._target(queue.first(), lane)
             if node is None:
                 return
             count = max(READ_SPREAD_MIN, -(-len(queue) // free))
             reaches = None
             if queue is self.reads_session and node != self._view.leader:
-                reaches = max(self._view.nodes[node].applied_index, queue[0].min_index)
+                reaches = max(self._view.nodes[node].applied_index, queue.first().min_index)
             items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
             if items:
                 out.append(self._batch(node, lane, items, _FAST_ONLY, now_ms))
@@ -147,7 +145,7 @@ class Dispatch:
     def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
         waiting: list[Pending] = []
         while self.slow:
-            item = self.slow.popleft()
+            item = self.slow.take()
             if item.deadline_ms <= now_ms:
                 self._expired(item)
                 continue
@@ -159,7 +157,7 @@ class Dispatch:
                 continue
             # Alone in its batch: a batch is answered as a whole, by its slowest request.
             out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
-        self.slow.extendleft(reversed(waiting))
+        _put_back(self.slow, waiting)
 
     def _any_lane(self, lane: Lane) -> bool:
         return any(
@@ -201,15 +199,15 @@ class Dispatch:
         return [max(followers, key=lambda node: view.nodes[node].applied_index)]
 
     def _take(
-        self, queue: deque[Pending], count: int, now_ms: int, reaches: int | None = None
+        self, queue: Turns[Pending], count: int, now_ms: int, reaches: int | None = None
     ) -> list[Pending | None]:
         """Up to ``count`` requests from the front, none of them expired or beyond ``reaches``."""
         taken: list[Pending | None] = []
         size = 0
         while queue and len(taken) < count:
-            item = queue[0]
+            item = queue.first()
             if item.deadline_ms <= now_ms:
-                queue.popleft()
+                queue.take()
                 self._expired(item)
                 continue
             size += len(item.blob)
@@ -217,7 +215,7 @@ class Dispatch:
                 break
             if taken and reaches is not None and item.min_index > reaches:
                 break
-            queue.popleft()
+            queue.take()
             taken.append(item)
         return taken
 
@@ -247,6 +245,14 @@ class Dispatch:
         load = self.loads[batch.node]
         load.busy[batch.lane] -= 1
         load.requests -= len(batch.items)
+
+
+def _put_back(queue: Turns[Pending], items: list[Pending]) -> None:
+    of: dict[bytes, list[Pending]] = {}
+    for item in items:
+        of.setdefault(item.identity, []).append(item)
+    for identity, back in of.items():
+        queue.put_back(identity, back, _arrival)
 
 
 def _arrival(item: Pending) -> int:

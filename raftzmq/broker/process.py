@@ -9,6 +9,7 @@ from raftzmq.config import ClusterConfig
 from raftzmq.errors import ConfigError, StartError
 from raftzmq.observe.log_line import say
 from raftzmq.observe.service_manager import notify
+from raftzmq.transport.cycles import spare_the_old
 from raftzmq.transport.sockets import open_context
 
 
@@ -44,6 +45,7 @@ def run_broker(config: ClusterConfig, name: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     say(name, f"serving clients at {config.proxies[name].address}")
+    spare_the_old()
     notify("READY=1")
     broker.run(lambda: stopping)
     notify("STOPPING=1")

@@ -12,6 +12,7 @@ Rules of this file:
 4. An expired request is never sent.
 5. Nothing waits without a bound: requests, bytes and time.
 6. Batches form while lanes are busy: the next leaves when one frees (group commit).
+7. Connections take turns in each queue: how much one sends is nothing to the others (decision 010).
 """
 
 from __future__ import annotations
@@ -115,6 +116,11 @@ class Router:
         """(identity, client, sequence) of what was held at ``_held_names_ms``."""
         self._held_names_ms = -1
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests still wait for their answers."""
+        return self._shares.requests > 0
+
     # -- from clients ----------------------------------------------------------------------
 
     def from_client(self, identity: bytes, frames: Sequence[bytes], now_ms: int) -> None:
@@ -185,12 +191,12 @@ class Router:
             self._order,
         )  # fmt: skip
         if is_write:
-            self._dispatch.writes.append(item)
+            self._dispatch.writes.append(identity, item)
         else:
             if self._slow_texts:
                 item.text = self._slow_texts.known(payload)
                 item.slow = slow or self._slow_texts.is_slow(item.text)
-            self._dispatch.queue_of(item).append(item)
+            self._dispatch.queue_of(item).append(identity, item)
 
     def _held_at(self, now_ms: int) -> set[tuple[bytes, bytes, int]]:
         """The requests that are here, and whose answers will go out some time.
@@ -388,7 +394,7 @@ class Router:
         self._shares.give_back(item.identity, 0, len(item.blob) - len(blob))
         item.blob = blob
         item.slow = True
-        self._dispatch.slow.append(item)
+        self._dispatch.slow.append(item.identity, item)
 
     # -- nodes and leaders that go ---------------------------------------------------------
 
@@ -508,13 +514,8 @@ class Router:
     def _expire(self, now_ms: int) -> None:
         next_ms = NEVER_MS
         for queue in self._dispatch.queues():
-            if any(item.deadline_ms <= now_ms for item in queue):
-                late = [item for item in queue if item.deadline_ms <= now_ms]
-                kept = [item for item in queue if item.deadline_ms > now_ms]
-                queue.clear()
-                queue.extend(kept)
-                for item in late:
-                    self._expired(item)
+            for item in queue.remove(lambda each: each.deadline_ms <= now_ms):
+                self._expired(item)
             next_ms = min(next_ms, min((item.deadline_ms for item in queue), default=NEVER_MS))
         elsewhere = [*self._dispatch.again, *(item for *_, item in self._parked)]
         for batch in self._dispatch.in_flight.values():

@@ -44,6 +44,7 @@ from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
 from raftzmq.storage.contract import Memory
 from raftzmq.transport.clock import monotonic_ms, wall_ms
+from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.intake import TURN_BYTES, Intake
 from raftzmq.transport.peers import PeerLinks
@@ -165,6 +166,7 @@ class Node:
         self._peer_intake = Intake(self._peer_router, DRAIN_MAX, lossy=True)
         self._client_intake = Intake(self._client_router, DRAIN_MAX)
         self._readiness = Readiness()
+        self._old_cycles = OldCycles(monotonic_ms())
         self._doorman = Doorman(
             {"peer": self._peer_router, "client": self._client_router},
             bytes_max=GROWTH_BYTES_MAX + max(0, bounds.log_bytes_max - LOG_BYTES_MAX),
@@ -258,6 +260,7 @@ class Node:
                     self._take_peers()
                 if not monitors.isdisjoint(ready):
                     self._take_link_events()
+                self._bound_reads()
                 if clients in ready:
                     self._take_clients(now_ms)
                 if workers in ready:
@@ -273,6 +276,8 @@ class Node:
                     self._applier.tick(now_ms)
                     self._service.expire(now_ms)
                     self._queries.tick(now_ms)
+                    if self._old_cycles.is_due(now_ms, busy=self._service.busy):
+                        self._old_cycles.collect()
                 if self._stop_requested and stop_at_ms is None:
                     # Before the flush, which sends what the handover begins with.
                     stop_at_ms = self._begin_stop(now_ms)
@@ -374,6 +379,11 @@ class Node:
             pool.finished(worker, answer)
         if self._gate.seen_index > self._replica.applied_index:
             self._service.run_ready()
+
+    def _bound_reads(self) -> None:
+        if self._slow.frugal != self._doorman.outgrown:
+            self._slow.frugal = self._doorman.outgrown
+            self._slow.dispatch()
 
     def _take_mail(self) -> None:
         for item in self._mail.drain():

@@ -15,6 +15,7 @@ from raftzmq.node.loop import Node
 from raftzmq.node.startup import open_folder
 from raftzmq.observe.log_line import say
 from raftzmq.observe.service_manager import notify
+from raftzmq.transport.cycles import spare_the_old
 
 EXIT_INVARIANT = 70  # EX_SOFTWARE of sysexits.h
 THREAD_SWITCH_S = 0.0005
@@ -64,6 +65,7 @@ def _serve(config: ClusterConfig, name: str) -> None:
             f"serving clients at {config.nodes[name].client}, peers at "
             f"{config.nodes[name].peer}, data in {Path(config.nodes[name].data)}",
         )
+        spare_the_old()
         node.run()
         notify("STOPPING=1")
         say(name, "stopped")

@@ -33,7 +33,8 @@ from raftzmq.node.niceness import be_nice
 from raftzmq.statemachine.digest import DigestAbandoned, Pinned
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
-from raftzmq.transport.sockets import Context, Purpose, Socket, open_socket
+from raftzmq.transport.sockets import COPY_BYTES_MAX, Context, Purpose, Socket, open_socket
+from raftzmq.transport.turns import Turns
 from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
@@ -96,6 +97,9 @@ class Job:
 class WorkerPool:
     """Workers of one kind and the queue in front of them; used by the raft thread.
 
+    The connections whose reads wait take turns: a proxy brings the reads of many clients, and a
+    stranger may have 50,000 waiting here.
+
     What waits in the queue and is not answered is bounded by the requests that the service
     admits; what was answered meanwhile (its time ran out) is thrown away now and then.
 
@@ -104,6 +108,11 @@ class WorkerPool:
         router: the socket that addresses them.
         switches: worker -> what stops it.
         numbers: names for jobs; pools of one node share it.
+
+    Attributes:
+        frugal: one job at a time. An answer of RESULT_BYTES_MAX is there several times over while
+            it is made and sent, and strangers can ask for as many as there are workers, again and
+            again. One and not none: a process may be large for another reason, and stay so.
     """
 
     def __init__(
@@ -118,23 +127,27 @@ class WorkerPool:
         self._numbers = numbers
         self._idle: deque[bytes] = deque(names)
         self._busy: dict[bytes, Job] = {}
-        self._queue: deque[Job] = deque()
+        self._queue: Turns[Job] = Turns()
+        self._queued = 0
+        self.frugal = False
         self._clean_above = QUEUE_CLEAN_ABOVE
 
     def submit(self, job: Job) -> None:
         """Run ``job`` now or when a worker is free."""
         job.number = next(self._numbers)
         job.since_ms = monotonic_ms()
-        self._queue.append(job)
+        self._queue.append(job.items[0][0].envelope[0], job)
+        self._queued += 1
         self.dispatch()
-        if len(self._queue) > self._clean_above:
-            self._queue = deque(job for job in self._queue if _awaited(job))
-            self._clean_above = 2 * len(self._queue) + QUEUE_CLEAN_ABOVE
+        if self._queued > self._clean_above:
+            self._queued -= len(self._queue.remove(lambda each: not _awaited(each)))
+            self._clean_above = 2 * self._queued + QUEUE_CLEAN_ABOVE
 
     def dispatch(self) -> None:
         """Give queued jobs to idle workers; what is past its deadline is not run."""
-        while self._queue and self._idle:
-            job = self._queue.popleft()
+        while self._queue and self._idle and not (self.frugal and self._busy):
+            job = self._queue.take()
+            self._queued -= 1
             now = monotonic_ms()
             items = [item for item in job.items if not item[0].answered(item[1])]
             job.until_ms = max((batch.deadline_ms for batch, _ in items), default=0)
@@ -190,8 +203,7 @@ class WorkerPool:
 
     def kill(self, job: Job, why: RequestError) -> None:
         """Answer the requests of ``job`` with ``why``, and stop it if it runs."""
-        if job in self._queue:
-            self._queue.remove(job)
+        self._queued -= len(self._queue.remove(lambda each: each is job))
         for worker, running in self._busy.items():
             if running is job:
                 job.stopping = True
@@ -279,7 +291,10 @@ class Workers:
                         answer = self._run_digest()
                 except StorageDamaged:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
-                socket.send(answer)
+                # Lent and not copied where that is cheaper; and forgotten, or each worker would
+                # hold the last payload and the last rows, 15 MiB each, until its next job is done.
+                socket.send(answer, 0, copy=len(answer) < COPY_BYTES_MAX)
+                del payloads, answer
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it

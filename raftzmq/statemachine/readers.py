@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import apsw
-import msgpack
 
 from raftzmq import limits
 from raftzmq.errors import (
@@ -30,7 +29,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
-from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.reply import Reply, ResultPacker, refusal
 from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
@@ -70,7 +69,7 @@ class Reader:
         self._plain = self._connection.cursor()
         self._columns: dict[str, list[str]] = {}
         self._schema_version = -1
-        self._pack = msgpack.Packer(autoreset=True).pack
+        self._pack = ResultPacker()
         self._applied = 0
         self._shared = False
         self._stop = False
@@ -190,6 +189,10 @@ class Reader:
                 columns, rows, left = self._query(sql, parameters, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
+            except RequestError:
+                # Not "from" itself: such an error would keep all that its frames hold, up to
+                # result_bytes_max of rows, until Python looks for garbage in cycles.
+                raise
             except RESULT_ERRORS as error:
                 if not is_no_room(error, self._connection):
                     raise as_request_error(error, authorizer.refused, self._connection) from error
@@ -201,8 +204,7 @@ class Reader:
             finally:
                 authorizer.asked = False
             results.append([0, 0, columns, rows])
-        body: bytes = self._pack(results)
-        return Reply(0, body)
+        return Reply(0, self._pack(results))
 
     def _query(
         self, sql: str, parameters: Parameters, left: int

@@ -15,6 +15,8 @@ RESULT_FORGOTTEN: Final = 2
 MESSAGE_CHARACTERS_MAX: Final = 2_000
 """SQLite quotes the offending token, which may be as long as the request."""
 
+_KEPT_BYTES_MAX: Final = 64 << 10
+
 
 class Reply(NamedTuple):
     """Outcome of one request.
@@ -31,6 +33,25 @@ class Reply(NamedTuple):
     body: bytes
     index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     flags: int = 0
+
+
+class ResultPacker:
+    """Packs the results of one request after the other; used by one thread.
+
+    A packer that is kept saves a fifth of a microsecond. It also keeps a buffer of twice the
+    largest result so far, up to 30 MiB for each reader of a node.
+    """
+
+    __slots__ = ("_pack",)
+
+    def __init__(self) -> None:
+        self._pack = msgpack.Packer(autoreset=True).pack
+
+    def __call__(self, results: object) -> bytes:
+        packed: bytes = self._pack(results)
+        if len(packed) > _KEPT_BYTES_MAX:
+            self._pack = msgpack.Packer(autoreset=True).pack
+        return packed
 
 
 def refusal(error: RequestError) -> Reply:

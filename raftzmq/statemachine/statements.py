@@ -30,7 +30,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.lone_inserts import has_consequences, is_lone
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
-from raftzmq.statemachine.reply import Reply, refusal
+from raftzmq.statemachine.reply import Reply, ResultPacker, refusal
 from raftzmq.statemachine.rowids import Noted, RowidWatch
 
 Parameters: TypeAlias = "list[apsw.SQLiteValue] | dict[str, apsw.SQLiteValue] | None"
@@ -178,7 +178,7 @@ class Executor:
         # On a fresh connection the schema may change between two runs of the same text.
         self._knows_lone = not fresh and not has_consequences(connection)
         self._lone: set[str] = set()
-        self._pack = msgpack.Packer(autoreset=True).pack
+        self._pack = ResultPacker()
         connection.set_progress_handler(self._on_progress, STEPS_PER_CHECK)
         self._watch = RowidWatch(connection, authorizer, self._on_row)
         connection.create_scalar_function(

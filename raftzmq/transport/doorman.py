@@ -117,17 +117,18 @@ class Growth:
         bytes_max: up to here it may grow as it likes.
 
     Attributes:
+        bytes_max: as given.
         half_bytes: beyond it a process is large, and what it does not need is worth returning.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self.half_bytes = bytes_max // 2
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._floor = bytes_max
 
     def steps(self, size_bytes: int) -> int:
         """How many connections the size now costs; each step of growth counts once."""
-        self._floor = max(self._bytes_max, min(self._floor, size_bytes))
+        self._floor = max(self.bytes_max, min(self._floor, size_bytes))
         steps = (size_bytes - self._floor) // STEP_BYTES
         if steps > 0:
             self._floor = size_bytes
@@ -160,6 +161,7 @@ class Doorman:
 
     Attributes:
         seen: cause -> how many connections were closed, or never became one, for it.
+        outgrown: the process is larger than ``bytes_max``, as of the last look.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class Doorman:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="doorman", daemon=True)
         self.seen: dict[str, int] = {}
+        self.outgrown = False
 
     def start(self) -> None:
         """Begin to watch; the sockets are bound now."""
@@ -235,6 +238,7 @@ class Doorman:
 
     def _look(self) -> None:
         size_bytes = self._own_bytes()
+        self.outgrown = size_bytes > self._growth.bytes_max
         steps = self._growth.steps(size_bytes)
         now_ms = monotonic_ms()
         large = size_bytes > self._growth.half_bytes

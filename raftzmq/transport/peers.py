@@ -15,11 +15,16 @@ from typing import Final, NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_socket
+from raftzmq.transport.sockets import (
+    COPY_BYTES_MAX,
+    Context,
+    Purpose,
+    Socket,
+    connect,
+    open_socket,
+)
 
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-_COPY_BYTES_MAX: Final = 64 << 10
-"""Copying a smaller frame is cheaper than the bookkeeping of lending it to libzmq."""
 
 
 class LinkEvent(NamedTuple):
@@ -109,7 +114,7 @@ class PeerLinks:
         try:
             if len(frames) == 1:
                 frame = frames[0]
-                link.socket.send(frame, zmq.DONTWAIT, copy=len(frame) < _COPY_BYTES_MAX)
+                link.socket.send(frame, zmq.DONTWAIT, copy=len(frame) < COPY_BYTES_MAX)
             else:
                 link.socket.send_multipart(frames, zmq.DONTWAIT)
         except zmq.Again:

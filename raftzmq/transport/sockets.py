@@ -27,6 +27,9 @@ from raftzmq.transport.allocator import bound_arenas
 LIBZMQ_MIN: Final = (4, 3, 2)
 """Older ones let an unauthenticated peer overrun a buffer (CVE-2019-13132)."""
 
+COPY_BYTES_MAX: Final = 64 << 10
+"""Copying a smaller frame is cheaper than the bookkeeping of lending it to libzmq."""
+
 Socket: TypeAlias = zmq.Socket[bytes]
 Context: TypeAlias = zmq.Context[Socket]
 

@@ -69,6 +69,8 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
         f"{len(siege.report)} attacks, {thrown} things thrown in {took:.0f} s; meanwhile "
         f"{writes} writes and {reads} reads, the slowest {workload.slowest_s:.2f} s"
     )
+    for at_s, kind, took_s in sorted(workload.slow):
+        print(f"slow: a {kind} at {at_s:.0f} s took {took_s:.1f} s")
     print(
         f"work of the processors for others than cluster, load and attackers: "
         f"{siege.others_share:.0%}"

@@ -3,12 +3,14 @@
 python -m tests.hostile.campaign --plan FILE --seed N --scale X [--seconds S] [--only NAME ...]
 
 The plan is JSON: cluster, members, targets ([kind, address, node] each), recorded (hex).
-Prints one line of JSON per attack: attack, target, thrown, seconds, error or null.
+Prints a line of JSON when an attack begins (attack, target, began: seconds since the start) and one
+when it has ended: attack, target, thrown, began, seconds, error or null.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -29,14 +31,29 @@ def targets_of(plan: dict[str, object]) -> list[Target]:
     ]
 
 
-def assault(target: Target, seed: str, scale: float, until: float, only: list[str]) -> None:
+def say(line: dict[str, object]) -> None:
+    """One write: the lines of several threads must not mix."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def assault(
+    target: Target, seed: str, scale: float, start: float, seconds: float, only: list[str]
+) -> None:
     """All attacks on one target in a random order; again until the time is over."""
     rng = random.Random(seed)
-    while True:
+    where = f"{target.kind} {target.node}".strip()
+    for again in itertools.count():
         names = list(only)
         rng.shuffle(names)
         for name in names:
             began = time.monotonic()
+            if again and began >= start + seconds:
+                return
+            line: dict[str, object] = {
+                "attack": name, "target": where, "began": round(began - start, 2)
+            }  # fmt: skip
+            say(line)
             error = None
             thrown = 0
             try:
@@ -46,14 +63,8 @@ def assault(target: Target, seed: str, scale: float, until: float, only: list[st
             except Exception:  # noqa: BLE001 - a broken attack must show in the report
                 error = "broken attack: " + traceback.format_exc()
             took = round(time.monotonic() - began, 2)
-            where = f"{target.kind} {target.node}".strip()
-            line = {
-                "attack": name, "target": where, "thrown": thrown, "seconds": took, "error": error
-            }  # fmt: skip
-            # One write: the lines of several threads must not mix.
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
-        if time.monotonic() >= until:
+            say({**line, "thrown": thrown, "seconds": took, "error": error})
+        if time.monotonic() >= start + seconds:
             return
 
 
@@ -66,12 +77,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--only", nargs="*", choices=sorted(ATTACKS), default=sorted(ATTACKS))
     arguments = parser.parse_args()
-    until = time.monotonic() + arguments.seconds
+    start = time.monotonic()
     threads = [
         threading.Thread(
             target=assault,
             # The place and not the port, which differs from run to run.
-            args=(each, f"{arguments.seed}/{at}", arguments.scale, until, arguments.only),
+            args=(
+                each,
+                f"{arguments.seed}/{at}",
+                arguments.scale,
+                start,
+                arguments.seconds,
+                arguments.only,
+            ),
         )
         for at, each in enumerate(targets_of(json.loads(arguments.plan.read_text())))
     ]

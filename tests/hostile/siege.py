@@ -26,6 +26,11 @@ ANONYMOUS_BYTES_MAX: Final = GROWTH_BYTES_MAX + OVERSHOOT_BYTES
 ATTACKERS_NICE: Final = 10
 """Attackers sit at other machines. Here they share the processors with what they attack, which must
 not lose to them in the scheduler what it would not lose on the network."""
+OVERTIME_S: Final = 180
+"""Each attack comes to each socket at least once, however short the siege is meant to be. An attack
+that has not ended by then waits for something that does not come."""
+SLOW_S: Final = 3.0
+"""Requests of the workload that took so long are listed."""
 REQUESTS_MIN: Final = 50
 """Of the workload, each way, while the attack lasts; fewer would prove nothing."""
 DESCRIPTORS_MORE_MAX: Final = 32
@@ -67,6 +72,7 @@ class Workload:
     Attributes:
         acknowledged: keys whose insert was acknowledged.
         errors: whatever went wrong.
+        slow: requests that took SLOW_S or longer: seconds since the start, kind, seconds.
     """
 
     address: str
@@ -74,6 +80,7 @@ class Workload:
     errors: list[str] = field(default_factory=list)
     reads: int = 0
     slowest_s: float = 0.0
+    slow: list[tuple[float, str, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -91,6 +98,8 @@ class Workload:
             thread.join()
 
     def _begin(self, work: Callable[[raftzmq.Connection, int], None], number: int) -> None:
+        start = time.monotonic()
+
         def run() -> None:
             with raftzmq.connect(self.address, timeout_ms=30_000) as database:
                 while not self._stop.is_set():
@@ -99,7 +108,10 @@ class Workload:
                         work(database, number)
                     except Exception as error:  # noqa: BLE001 - every error is the finding
                         self.errors.append(f"{type(error).__name__}: {error}")
-                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                    took_s = time.monotonic() - began
+                    self.slowest_s = max(self.slowest_s, took_s)
+                    if took_s >= SLOW_S:
+                        self.slow.append((began - start, work.__name__.strip("_"), took_s))
                     time.sleep(0.002)
 
         thread = threading.Thread(target=run)
@@ -156,7 +168,8 @@ class Siege:
         scratch: where plan and report go.
 
     Attributes:
-        report: a line per attack: attack, target, thrown, seconds, error.
+        report: a line per attack: attack, target, began, thrown, seconds, error.
+        unended: the same without the last three, of attacks that had not ended in time.
         peak_bytes: largest anonymous memory seen of each process.
         others_share: part of the work of the processors that was done for nobody here: what an
             election says about the attack while that is large, nobody can tell.
@@ -166,6 +179,7 @@ class Siege:
         self.cluster = cluster
         self.scratch = scratch
         self.report: list[dict[str, Any]] = []
+        self.unended: list[dict[str, Any]] = []
         self.peak_bytes: dict[str, int] = {}
         self.before = {name: self.state(name) for name in cluster.names}
         self.descriptors = {name: descriptors(pid) for name, pid in self._pids().items()}
@@ -213,10 +227,11 @@ class Siege:
         out = self.scratch / "report.jsonl"
         worked, ours = busy_s(), self._processor_s()
         thrown_s = 0.0
+        until = time.monotonic() + seconds + OVERTIME_S
         with out.open("w") as written:
             attackers = subprocess.Popen(command, stdout=written, cwd=ROOT)
             try:
-                while attackers.poll() is None:
+                while attackers.poll() is None and time.monotonic() < until:
                     self._look()
                     thrown_s = process_s(attackers.pid)
                     time.sleep(0.05)
@@ -227,7 +242,13 @@ class Siege:
         worked = busy_s() - worked
         ours = self._processor_s() - ours + thrown_s
         self.others_share = max(0.0, 1 - ours / worked) if worked else 0.0
-        self.report += [json.loads(line) for line in out.read_text().splitlines()]
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        ended = [line for line in lines if "seconds" in line]
+        named = {(line["attack"], line["target"], line["began"]) for line in ended}
+        self.report += ended
+        self.unended += [
+            line for line in lines if (line["attack"], line["target"], line["began"]) not in named
+        ]
 
     def _pids(self) -> dict[str, int]:
         return {
@@ -328,6 +349,7 @@ class Siege:
                 found.append(f"{name} grew to {peak >> 20} MiB")
         found += self._descriptor_complaints()
         found += self._arrival_complaints()
+        found += [f"this attack did not end: {line}" for line in self.unended]
         for line in self.report:
             broken = str(line["error"]).startswith("broken attack")
             if broken or (not line["thrown"] and line["error"] is None):

@@ -242,6 +242,46 @@ def test_what_ran_out_of_time_in_the_queue_is_neither_run_nor_listed_nor_kept(
     assert [job.number for job in world.slow._queue] == [12], "the others are thrown away"
 
 
+def test_connections_take_turns_in_the_queue(world: World) -> None:
+    """Whatever one has waiting, another waits for one of its reads at most."""
+    for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4"):
+        world.read(sql)
+    batch = world.batch("SELECT 'other'")
+    batch.envelope[0] = b"another connection"
+    world.slow.submit(Job(RUN_SLOW, [(batch, 0)]))
+    for _ in range(3):
+        world.slow.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
+    ran = [msgpack.unpackb(msgpack.unpackb(frames[2])[3][0])[0][0] for frames in world.sent]
+    assert ran == ["SELECT 1", "SELECT 2", "SELECT 'other'", "SELECT 3"]
+
+
+def test_a_process_that_has_outgrown_its_bound_runs_one_slow_read_at_a_time(world: World) -> None:
+    names = [b"slow-0", b"slow-1", b"slow-2"]
+    pool = WorkerPool(names, cast(Any, world), world.switches, itertools.count(1))
+
+    def submit(number: int) -> None:
+        pool.submit(Job(RUN_SLOW, [(world.batch(f"SELECT {number}"), 0)]))
+
+    def done(worker: bytes) -> None:
+        pool.finished(worker, msgpack.packb([7, [(0, b"")]]))
+
+    submit(1)
+    submit(2)
+    pool.frugal = True
+    submit(3)
+    assert len(pool.running()) == 2, "what runs goes on"
+    done(b"slow-0")
+    assert len(pool.running()) == 1
+    done(b"slow-1")
+    assert len(pool.running()) == 1, "but never none"
+    submit(4)
+    submit(5)
+    assert len(pool.running()) == 1
+    pool.frugal = False
+    pool.dispatch()
+    assert len(pool.running()) == 3
+
+
 def test_a_list_is_bounded(world: World) -> None:
     for number in range(300):
         world.read(f"SELECT {number}")

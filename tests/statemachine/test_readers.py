@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -147,3 +148,26 @@ def test_a_text_that_holds_several_statements_is_looked_at_each_time(reader: Rea
         assert ask(reader, "SELECT 1 AS x; SELECT 2 AS y") == (0, [[0, 0, ["y"], [[2]]]])
         code, _ = ask(reader, "SELECT 1; INSERT INTO t VALUES(3)")
         assert code != 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT zeroblob(500) FROM t", errors.TooLarge.code),
+        ("CREATE TABLE u(a)", errors.NotAQuery.code),
+        ("SELECT nothing FROM nowhere", errors.SqlError.code),
+        ("ATTACH 'x' AS y", errors.Forbidden.code),
+        (ENDLESS, errors.StatementTimeout.code),
+    ],
+)
+def test_an_error_leaves_no_rows_behind(reader: Reader, sql: str, code: int) -> None:
+    """What refers to itself stays until Python looks for it, which may be long: with its rows."""
+    gc.collect()
+    gc.disable()
+    try:
+        clock = Clock(step_s=0.01)
+        found, _ = ask(reader, sql, monotonic=clock, timeout_ms=100, result_bytes_max=900)
+        assert found == code
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

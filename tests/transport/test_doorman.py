@@ -93,6 +93,16 @@ def test_a_process_that_grows_closes_who_sends_much(context: Context) -> None:
         assert not closed(quiet)
 
 
+def test_that_it_has_outgrown_its_bound_is_told_while_it_lasts(context: Context) -> None:
+    size = [1 << 20]
+    with watched(context, bytes_max=1 << 20, own_bytes=lambda: size[0]) as (doorman, _, _):
+        assert not doorman.outgrown
+        size[0] += 1
+        assert until(lambda: doorman.outgrown)
+        size[0] -= 1
+        assert until(lambda: not doorman.outgrown)
+
+
 def test_growth_costs_one_connection_per_step_and_only_once() -> None:
     growth = Growth(100 * STEP_BYTES)
     assert growth.steps(100 * STEP_BYTES) == 0
