@@ -16,6 +16,9 @@ ELECTION_TICKS: Final = 40
 so that a busy machine that delays a few of them causes no election."""
 LEADER_LOST_TICKS_MAX: Final = 3
 """After the leader's connection broke, pre-vote starts within this many ticks."""
+LAST_RESORT_ELECTIONS: Final = 5
+"""After so many election timeouts without a leader, a node that should not lead (no room on its
+disk, content that is wrong) stands as well: those who should have had the time to."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 REQUEST_TIMEOUT_MAX_MS: Final = 600_000
 

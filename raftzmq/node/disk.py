@@ -14,17 +14,16 @@ from raftzmq import limits
 from raftzmq.config import LimitsConfig
 from raftzmq.errors import DiskFull, Unavailable
 from raftzmq.node.conditions import Condition, Conditions
-from raftzmq.node.disk_policy import HandOver, Room, RoomPolicy
-from raftzmq.raft.types import NodeId
+from raftzmq.node.disk_policy import Room, RoomPolicy
+from raftzmq.replica.hand_over import HandOver
 from raftzmq.replica.replica import Replica
 
 DISK: Final = "disk"
 LOG: Final = "no room for the log"
 STATE: Final = "no room to apply"
 SNAPSHOT: Final = "no room for a snapshot"
-LAST_RESORT_ELECTIONS: Final = 5
-"""After so many election timeouts without a leader, a node without room stands as well: when
-all are full, somebody has to lead for reads to go on."""
+AGAIN_TICKS: Final = 500
+"""A leader that nobody could take over from asks all again after so long."""
 
 
 class Folder(Protocol):
@@ -42,7 +41,7 @@ class DiskWatch:
     Args:
         folder: the data folder.
         state_path: state.db.
-        bounds: ``disk_reserve_bytes`` and the length of an election.
+        bounds: ``disk_reserve_bytes``.
         replica: told to hold back entries, to hand over, not to stand.
         conditions: told what is the matter.
         room_again: wakes the applier when it waits for room.
@@ -66,8 +65,7 @@ class DiskWatch:
         self._conditions = conditions
         self._room_again = room_again
         self._log = log
-        self._last_resort_ticks = LAST_RESORT_ELECTIONS * bounds.election_ticks
-        self._hand_over = HandOver()
+        self._hand_over = HandOver(AGAIN_TICKS)
         self._free_bytes = folder.free_bytes()
         self._next_look_ms = 0
         self._stuck: str | None = None
@@ -111,8 +109,8 @@ class DiskWatch:
             self._look()
         raft = replica.raft
         scarce = self.policy.room is not Room.ENOUGH
-        last_resort = raft.leader_contact_ticks >= self._last_resort_ticks
-        raft.set_electable(not scarce or last_resort, "disk")
+        # When all disks are full, somebody has to lead for reads to go on.
+        raft.set_electable(not scarce or raft.long_without_leader, "disk")
         if scarce and replica.is_leader and not self._stalled:
             self._try_to_hand_over()
         else:
@@ -143,15 +141,15 @@ class DiskWatch:
 
     def _try_to_hand_over(self) -> None:
         raft = self._replica.raft
-        live = {
-            peer: view.match_index
-            for peer, view in raft.progress().items()
+        progress = raft.progress()
+        live = [
+            peer
+            for peer, view in progress.items()
             if view.recent_active and peer in raft.configuration.voters
-        }
+        ]
+        live.sort(key=lambda peer: (-progress[peer].match_index, peer))
         refused = self._hand_over.exhausted
-        target: NodeId | None = self._hand_over.tick(
-            live, under_way=raft.propose_refusal() == "transfer"
-        )
+        target = self._hand_over.tick(live, under_way=raft.propose_refusal() == "transfer")
         if target is not None and raft.transfer_leadership(target):
             self._log(f"disk: asking {target} to lead, this disk has no room")
         if self._hand_over.exhausted and not refused:

@@ -14,15 +14,9 @@ hovers around a threshold from changing its mind at every look.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final
 
 from raftzmq import limits
-from raftzmq.raft.types import NodeId
-
-AGAIN_TICKS: Final = 500
-"""A leader that nobody could take over from asks all again after so long."""
 
 
 class Room(IntEnum):
@@ -66,46 +60,3 @@ class RoomPolicy:
         else:
             self.room = Room.LOW if free_bytes < low else Room.ENOUGH
         return self.room
-
-
-class HandOver:
-    """Whom a leader without room asks to take over: each live peer once, the best log first.
-
-    A peer that is short of room itself ignores the request (``Raft.set_electable``), so an
-    attempt that is given up is the answer "no".
-
-    Attributes:
-        exhausted: every live peer was asked and none took over.
-    """
-
-    def __init__(self) -> None:
-        self.exhausted = False
-        self._asked: set[NodeId] = set()
-        self._rest_ticks = 0
-
-    def reset(self) -> None:
-        """This node does not lead, or has room again."""
-        self.exhausted = False
-        self._asked.clear()
-        self._rest_ticks = 0
-
-    def tick(self, match_of_live: Mapping[NodeId, int], *, under_way: bool) -> NodeId | None:
-        """One tick as a leader without room; returns whom to ask now.
-
-        Args:
-            match_of_live: voters heard from of late, and how far their log equals this one's.
-            under_way: the last one asked has not failed yet.
-        """
-        if under_way:
-            return None
-        open_peers = {peer: at for peer, at in match_of_live.items() if peer not in self._asked}
-        if open_peers:
-            peer = max(sorted(open_peers), key=lambda name: open_peers[name])
-            self._asked.add(peer)
-            return peer
-        self.exhausted = True
-        self._rest_ticks += 1
-        if self._rest_ticks >= AGAIN_TICKS:
-            self._rest_ticks = 0
-            self._asked.clear()
-        return None

@@ -80,11 +80,11 @@ def _sentence(mark: QuarantineMark) -> str:
         )
     if mark.damage:
         return (
-            f"{mark.damage}. This node serves no reads, does not lead, and is rebuilt from a "
-            "snapshot of the leader by itself"
+            f"{mark.damage}. This node serves no reads, leads only if no other can, and is rebuilt "
+            "from a snapshot of the leader by itself"
         )
     where = f" at log index {mark.index} ({mark.own[:8]}, not {mark.right[:8]})"
     return (
         f"its content differs from the majority's{where if mark.own else ''}; it serves no reads, "
-        "does not lead, and is rebuilt from a snapshot of the leader by itself"
+        "leads only if no other can, and is rebuilt from a snapshot of the leader by itself"
     )

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+from raftzmq import limits
 from raftzmq.invariants import check
 from raftzmq.raft import (
     election,
@@ -348,6 +349,12 @@ class Raft:
         """Ticks since a leader was heard from; 0 at the leader itself."""
         state = self._state
         return 0 if state.role is Role.LEADER else state.now - state.contact_tick
+
+    @property
+    def long_without_leader(self) -> bool:
+        """Whether nobody who is fit came to lead in all this time, so that an unfit node should."""
+        last_resort_ticks = limits.LAST_RESORT_ELECTIONS * self._state.config.election_ticks
+        return self.leader_contact_ticks >= last_resort_ticks
 
     def has_leader_lease(self) -> bool:
         """Whether this node has a live leader, itself included, and so refuses to vote."""

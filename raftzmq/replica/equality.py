@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import Configuration, Entry, EntryKind, LogPosition, NodeId, Role
 from raftzmq.replica.judge import NOT_HASHED, Finding, Judgement, judge
-from raftzmq.replica.rebuild import EqualityHost, Rebuild
+from raftzmq.replica.rebuild import ASK_TICKS, EqualityHost, Rebuild
 from raftzmq.replica.transfer import Transfers
 from raftzmq.storage.quarantine import QuarantineMark
 from raftzmq.wire.equality import (
@@ -173,7 +173,9 @@ class Equality:
         answers: list[Answer] = [*self.rebuild.tick()]
         self._idle_ticks += 1
         if self._raft.role is Role.LEADER:
-            if 0 < self._interval_ticks <= self._idle_ticks:
+            if 0 < self._interval_ticks <= self._idle_ticks or (
+                self.rebuild.leads_for_want_of_others and self._idle_ticks >= ASK_TICKS
+            ):
                 self.propose()
         else:
             self._proposed = None

@@ -7,9 +7,11 @@
         │                              └───────verdict: differs──────────┤
         └──────────────────verdict: equal, after the snapshot────────────┘
 
-A quarantined node serves no reads, does not campaign, sends no snapshots, and if it leads
-hands over. Its *log* is in order, so it goes on to acknowledge entries and to vote. A leader
-that finds nobody to hand over to goes on to lead, and refuses what its content would answer.
+A quarantined node serves no reads, sends no snapshots, does not campaign while anybody else may
+come to lead, and if it leads hands over. Its *log* is in order, so it goes on to acknowledge
+entries and to vote, and where it alone holds what was promised last, it must lead for a moment,
+or nobody could: the others get the entries from it, and then the leadership. A leader that finds
+nobody to hand over to goes on to lead, and refuses what its content would answer.
 
 Nobody is trusted with the end of a quarantine but a new comparison: the snapshot came from
 one node, whose content nobody may have compared.
@@ -23,14 +25,16 @@ from typing import Final, Protocol
 
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import LogPosition, NodeId, Role
+from raftzmq.replica.hand_over import HandOver
 from raftzmq.replica.transfer import Transfers
 from raftzmq.storage.quarantine import QuarantineMark
 from raftzmq.wire.equality import ChecksumRequest, EqualityMessage, RebuildRequest
 
 ASK_TICKS: Final = 100
 """A request to the leader is repeated after so long: messages are lost, and leaders change."""
-HAND_OVER_TICKS: Final = 20
-"""Between two attempts of a quarantined leader to hand over."""
+HAND_OVER_AGAIN_TICKS: Final = 2 * ASK_TICKS
+"""A quarantined leader that nobody took over from asks all again after so long; meanwhile those
+that wait for a comparison get one."""
 
 
 class EqualityHost(Protocol):
@@ -65,12 +69,18 @@ class Rebuild:
         self._host = host
         self._good: tuple[NodeId, ...] = ()
         self._wait_ticks = 0
-        self._attempts = 0
+        self._hand_over = HandOver(HAND_OVER_AGAIN_TICKS)
         self._asked: tuple[int, NodeId] | None = None
         """Term and leader that were asked for a snapshot."""
         self.mark: QuarantineMark | None = None
         if mark is not None:
             self._quarantine(mark)
+
+    @property
+    def leads_for_want_of_others(self) -> bool:
+        """Whether this node leads, was rebuilt, and only a comparison is left to make it right."""
+        mark = self.mark
+        return mark is not None and mark.rebuilt_index > 0 and self._hand_over.exhausted
 
     def begin(
         self, position: LogPosition, own: bytes, right: bytes, good: Iterable[NodeId]
@@ -120,13 +130,14 @@ class Rebuild:
         """One unit of time: hand over, ask for a snapshot, ask for a comparison."""
         if self.mark is None:
             return []
+        raft = self._raft
+        raft.set_electable(raft.long_without_leader, "quarantined")
+        if raft.role is Role.LEADER:
+            self._try_to_hand_over()
+            return []
+        self._hand_over.reset()
         self._wait_ticks -= 1
         if self._wait_ticks > 0:
-            return []
-        raft = self._raft
-        if raft.role is Role.LEADER:
-            self._wait_ticks = HAND_OVER_TICKS
-            self._hand_over()
             return []
         leader = raft.leader
         if leader is None or leader == raft.node:
@@ -147,22 +158,26 @@ class Rebuild:
         self._host.quarantined(mark)
         self.mark = mark
         self._wait_ticks = 0
+        self._hand_over.reset()
         self._raft.set_electable(False, "quarantined")
         self._transfers.distrust(self._raft)
         self._transfers.rebuild_from = None if mark.rebuilt_index else mark.index
 
-    def _hand_over(self) -> None:
-        """To a live node whose content is right, the most up-to-date first, each in turn.
+    def _try_to_hand_over(self) -> None:
+        """To a live node, those first whose content is known to be right; each in turn.
 
-        A quorum of live nodes and the majority that is right have a node in common, so there is
-        one whenever the cluster can commit at all.
+        Who leads by such a judgement finds one of them: a quorum of live nodes and the majority
+        that is right have a node in common. Who came to lead as a last resort knows of nobody,
+        and needs none but one that may lead: it is no worse than any that is elected.
         """
         raft = self._raft
-        if raft.propose_refusal() == "transfer":
-            return
         progress = raft.progress()
-        live = [name for name in self._good if name in progress and progress[name].recent_active]
-        live.sort(key=lambda name: -progress[name].match_index)
-        if live:
-            raft.transfer_leadership(live[self._attempts % len(live)])
-            self._attempts += 1
+        live = [
+            peer
+            for peer, view in progress.items()
+            if view.recent_active and peer in raft.configuration.voters
+        ]
+        live.sort(key=lambda peer: (peer not in self._good, -progress[peer].match_index, peer))
+        target = self._hand_over.tick(live, under_way=raft.propose_refusal() == "transfer")
+        if target is not None:
+            raft.transfer_leadership(target)

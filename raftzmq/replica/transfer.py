@@ -299,14 +299,16 @@ class Transfers:
         if incoming is not None and incoming.installing:
             return []
         if offer.index <= raft.commit_index and not self._rebuilds(offer, raft):
-            # Not needed any more; the leader then probes and finds where this log ends (R57).
+            # What it holds is here (R57). Said to be a success, or a leader that never heard of
+            # the first one, its answers lost, would go on from where it knows this log to
+            # match, which may lie before its own, and so offer the same for ever.
             return [
                 SnapshotDone(
                     sender=raft.node,
                     receiver=offer.sender,
                     term=raft.term,
                     transfer=offer.transfer,
-                    installed=False,
+                    installed=True,
                 )
             ]
         if incoming is None or incoming.offer.digest != offer.digest:

@@ -138,7 +138,10 @@ class World:
         self._client_links: dict[str, tuple[str, int, int]] = {}
         self.invariants = Invariants([*self.hosts], self._holds)
         self.amnesiacs: set[str] = set()
+        self._newcomers = set(self.hosts)
         self.tampered = ""
+        self._tampered_value = 0
+        self._tampering_found = False
         self._copies: dict[str, tuple[SimLogStore, dict[str, bytes]]] = {}
         self._died_at: dict[tuple[str, int], int] = {}
         self._faults = faults.plan(seed, options.kinds, chance.pick((150_000, 300_000, 600_000)))
@@ -220,6 +223,7 @@ class World:
         may_fall = quarantined or host.name in self._quarantined
         if quarantined:
             self._quarantined.add(host.name)
+            self._tampering_found |= host.name == self.tampered
         elif host.name in self._quarantined:
             self._quarantined.discard(host.name)
             self.counts.rebuilt += 1
@@ -249,6 +253,7 @@ class World:
             if self._standing.get(host.name) is Standing.RECOVERING:
                 self.counts.recoveries += 1
             self.amnesiacs.discard(host.name)
+            self._newcomers.discard(host.name)
         self._standing[host.name] = standing
         self.note(
             f"{host.name} {raft.role.value} t{raft.term} {last.index}@{last.term}"
@@ -539,18 +544,58 @@ class World:
         """Whether this node may lose its disk: at most a minority may be without theirs.
 
         With more nobody can tell any more what was promised, and the cluster stands still: safe,
-        but dead (docs/decisions/008-a-node-that-forgot.md). One with wrong content is as bad: it
-        does not campaign, and may be the only one left with all that was promised.
+        but dead (docs/decisions/008-a-node-that-forgot.md). A newcomer that no majority has
+        admitted yet may take itself for one that forgot. Nor while wrong content may spread, or
+        a quarantined node's content would be all that is left of something (005).
         """
-        if self.tampered:
-            return False
-        waiting = {
+        waiting = self._newcomers | {
             name
             for name, each in self.hosts.items()
             # Also one that was never more than a newcomer to the others.
             if each.damaged or each.rotten or each.store.recovering or not each.store.is_written
         }
-        return len(self.amnesiacs | waiting | {host.name}) <= (len(self.hosts) - 1) // 2
+        without = self.amnesiacs | waiting | {host.name}
+        if len(without) > (len(self.hosts) - 1) // 2 or self._may_spread_wrong_content(host):
+            return False
+        committed = {name: each.replica.raft.commit_index for name, each in self.hosts.items()}
+        sound = [committed[name] for name in self.hosts.keys() - without - self._quarantined]
+        wrong = [committed[name] for name in self._quarantined - without]
+        return max(wrong, default=0) <= max(sound, default=0)
+
+    def _may_spread_wrong_content(self, leaving: SimHost) -> bool:
+        """Whether a node that was tampered with, or got a snapshot from it, is not found yet.
+
+        Args:
+            leaving: its content is about to be lost.
+        """
+        if not self.tampered:
+            return False
+        if not self._tampering_found:
+            return True
+        return any(
+            each.replica.transfers.receiving or self._is_wrong(each)
+            for name, each in self.hosts.items()
+            if each is not leaving and not each.damaged and name not in self._quarantined
+        )
+
+    def _is_wrong(self, host: SimHost) -> bool:
+        if not host.up:
+            return True  # who looked would copy its write-ahead log: nobody knows
+        connection = apsw.Connection(
+            str(host.folder.path / "state.db"), flags=apsw.SQLITE_OPEN_READONLY
+        )
+        try:
+            connection.set_busy_timeout(0)
+            found = connection.execute(
+                "SELECT 1 FROM ballast WHERE a = ? LIMIT 1", (self._tampered_value,)
+            )
+            return found.fetchone() is not None
+        except apsw.SQLError:
+            return False  # a new folder, without the tables
+        except apsw.Error as error:
+            raise storage_failed(error) from error
+        finally:
+            connection.close(True)
 
     def wipe(self, host: SimHost) -> None:
         """The folder of a stopped node is empty from now on."""
@@ -599,6 +644,7 @@ class World:
         finally:
             connection.close(True)
         self.tampered = host.name
+        self._tampered_value = 1 + value
         return True
 
     def stop_broker(self, broker: SimBroker, back_in: int) -> None:

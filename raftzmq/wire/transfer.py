@@ -74,7 +74,7 @@ class SnapshotChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotDone:
-    """The transfer is over; ``installed`` says whether the snapshot is now the state."""
+    """The transfer is over; ``installed`` says whether the state now holds what it brings."""
 
     sender: NodeId
     receiver: NodeId

@@ -13,7 +13,7 @@ from raftzmq.config import LimitsConfig
 from raftzmq.errors import DiskFull, Unavailable
 from raftzmq.node.conditions import Conditions
 from raftzmq.node.disk import DiskWatch
-from raftzmq.node.disk_policy import AGAIN_TICKS, HandOver, Room, RoomPolicy
+from raftzmq.node.disk_policy import Room, RoomPolicy
 from raftzmq.replica.replica import Replica
 
 MIB = 1 << 20
@@ -44,21 +44,6 @@ def test_a_write_without_room_counts_whatever_the_file_system_says() -> None:
     assert policy.measured(10_000, 0, failed=False) is Room.ENOUGH
 
 
-def test_each_live_peer_is_asked_once_the_best_log_first_and_all_again_later() -> None:
-    hand_over = HandOver()
-    peers = {"n2": 5, "n3": 9}
-    assert hand_over.tick(peers, under_way=False) == "n3"
-    assert hand_over.tick(peers, under_way=True) is None
-    assert hand_over.tick(peers, under_way=False) == "n2"
-    assert not hand_over.exhausted
-    assert hand_over.tick(peers, under_way=False) is None
-    assert hand_over.exhausted
-    assert hand_over.tick({**peers, "n4": 1}, under_way=False) == "n4", "it came back"
-    asked = [hand_over.tick(peers, under_way=False) for _ in range(AGAIN_TICKS)]
-    assert [peer for peer in asked if peer] == ["n3"]
-    assert hand_over.exhausted, "writes stay refused meanwhile"
-
-
 class World:
     """A DiskWatch between a disk and a replica that are plain attributes."""
 
@@ -68,7 +53,7 @@ class World:
         self.asked: list[str] = []
         self.woken = 0
         self.raft = SimpleNamespace(
-            leader_contact_ticks=0,
+            long_without_leader=False,
             electable=True,
             configuration=SimpleNamespace(voters={"n1", "n2", "n3"}),
             commit_index=7,
@@ -143,10 +128,10 @@ def test_a_follower_with_little_room_does_not_stand_unless_nobody_leads(world: W
     assert not world.replica.held_back
     assert world.conditions.refusing_reads is None
     assert world.conditions.refusing_writes is None
-    world.raft.leader_contact_ticks = 5 * LimitsConfig().election_ticks
+    world.raft.long_without_leader = True
     world.tick()
     assert world.raft.electable
-    world.raft.leader_contact_ticks = 0
+    world.raft.long_without_leader = False
     world.tick()
     assert not world.raft.electable
     world.free = 200 * MIB

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from raftzmq import limits
 from raftzmq.raft.types import LogPosition, Role
 from raftzmq.replica import equality
 from raftzmq.replica.judge import Finding
@@ -343,9 +344,13 @@ def test_a_quarantined_node_sends_no_snapshots() -> None:
     world.write(b"four", b"five", b"six")
     victim.replica.compact(victim.applied.index, 0)
     tamper(victim)
+    for node in world.live():
+        node.replica.raft.set_electable(False, "test")  # so that it has to lead on
     victim.replica.equality.rebuild.begin(victim.applied, b"wrong", b"right", ())
     sleeper.start()
+    sleeper.replica.raft.set_electable(False, "test")
     world.tick(LONG)
+    assert world.leader() is victim
     assert victim.snapshots_taken == 0
     assert sleeper.content[0] == b"one"
 
@@ -417,18 +422,92 @@ def test_old_checks_are_forgotten() -> None:
     assert world.leader().replica.equality.judgement(first) is None
 
 
-def test_a_quarantined_node_does_not_campaign() -> None:
+LAST_RESORT_TICKS = limits.LAST_RESORT_ELECTIONS * limits.ELECTION_TICKS
+
+
+def with_quarantined_follower() -> tuple[World, Node, Node]:
+    """A world, its leader, and a follower that is quarantined and not rebuilt."""
     world = written()
-    victim = world.follower()
+    victim, leader = world.follower(), world.leader()
+    leader.transfers.requested = lambda *_: []  # type: ignore[method-assign]
     tamper(victim)
     world.check()
     assert victim.mark is not None
-    for node in world.live():
-        if node is not victim:
-            node.crash()
-    for _ in range(300):
+    return world, leader, victim
+
+
+def test_a_quarantined_node_leaves_it_to_others_to_lead() -> None:
+    world, leader, victim = with_quarantined_follower()
+    (other,) = {*world.live()} - {victim, leader}
+    other.replica.raft.transfer_leadership(victim.name)
+    leader.replica.raft.transfer_leadership(victim.name)
+    world.tick(LONG)
+    assert world.leader() is leader, "it is not taken over from either"
+    leader.crash()
+    other.crash()
+    for _ in range(LAST_RESORT_TICKS - 5):
         world.tick()
         assert victim.replica.raft.role is Role.FOLLOWER
+    other.start()
+    world.tick(4 * limits.ELECTION_TICKS)
+    assert world.leader() is other
+    assert all_equal(world)
+
+
+def test_a_quarantined_node_that_alone_holds_the_last_entries_leads_until_another_can() -> None:
+    world, leader, victim = with_quarantined_follower()
+    (other,) = {*world.live()} - {victim, leader}
+    world.cut.add(other.name)
+    world.write(b"four", b"five")
+    leader.crash()  # for good, as its disk is damaged
+    world.cut.clear()
+    led = snapshots_of_victim = 0
+    for _ in range(2 * LAST_RESORT_TICKS):
+        world.tick()
+        led += victim.replica.raft.role is Role.LEADER
+        assert victim.replica.raft.role is not Role.LEADER or not victim.serves
+        snapshots_of_victim += victim.snapshots_taken
+    assert led, "nobody else could"
+    assert not snapshots_of_victim
+    assert world.leader() is other
+    world.write(b"six")
+    world.tick(LONG)
+    assert victim.mark is None, "two of three are a majority also for the comparison"
+    assert victim.content == other.content == [b"one", b"two", b"three", b"four", b"five", b"six"]
+
+
+def test_a_rebuilt_node_that_nobody_takes_over_from_is_compared_at_once() -> None:
+    world = written(interval_ticks=0)
+    victim, leader = world.follower(), world.leader()
+    (other,) = {*world.live()} - {victim, leader}
+    tamper(victim)
+    world.check()
+    while victim.mark is not None and not victim.mark.rebuilt_index:
+        world.tick()
+    assert victim.mark is not None, "rebuilt and not compared"
+    leader.crash()
+    other.replica.raft.set_electable(False, "test")
+    world.tick(2 * LAST_RESORT_TICKS)
+    assert world.leader() is victim
+    world.tick(LONG)
+    assert victim.mark is None
+    assert all_equal(world)
+
+
+def test_rebuilt_nodes_get_their_comparison_from_a_quarantined_leader() -> None:
+    """Its attempts to hand over must not refuse all that they ask for."""
+    world = written(5, interval_ticks=0)
+    leader, *others = sorted(world.live(), key=lambda node: node is not world.leader())
+    tamper(others[0])
+    world.check()
+    while others[0].mark is not None and not others[0].mark.rebuilt_index:
+        world.tick()
+    assert others[0].mark is not None
+    for node in others[1:]:
+        node.replica.raft.set_electable(False, "test")
+    leader.replica.equality.rebuild.begin(leader.applied, b"wrong", b"right", ())
+    world.tick(2 * LONG)
+    assert world.leader() is others[0], "compared, and fit to take over"
 
 
 def test_a_quarantine_outlives_a_restart() -> None:
@@ -672,14 +751,19 @@ def test_whatever_the_network_does_the_victim_is_found_and_rebuilt(
     waiting: list[tuple[str, str, bytes]] = []
     down: dict[str, int] = {}
     led_before: set[str] = set()
+    waited_long: set[str] = set()
     for step in range(3_000):
         for node in world.live():
             node.replica.tick()
             node.round()
             leads = node.replica.raft.role is Role.LEADER
             if node.mark is not None and leads:
-                assert node.name in led_before, "no quarantined node comes to lead"
+                assert node.name in led_before | waited_long, (
+                    "a quarantined node comes to lead as a last resort only"
+                )
             led_before = {*led_before, node.name} if leads else led_before - {node.name}
+            waits = node.replica.raft.long_without_leader
+            waited_long = {*waited_long, node.name} if waits else waited_long - {node.name}
         waiting += world.network
         world.network = []
         rng.shuffle(waiting)

@@ -10,13 +10,15 @@ import pytest
 
 from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged
-from raftzmq.raft.messages import HeartbeatRequest
+from raftzmq.raft.messages import AppendResponse, HeartbeatRequest
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
 from raftzmq.raft.types import Configuration, HardState, LogPosition
 from raftzmq.replica import transfer
 from raftzmq.replica.transfer import Transfers
+from raftzmq.wire.peer import decode_peer
 from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, TransferMessage
+from tests.replica.equality_world import World
 
 CHUNK = limits.SNAPSHOT_CHUNK_BYTES
 CONTENT = random.Random(1).randbytes(CHUNK * 20 + 17)
@@ -211,7 +213,33 @@ def test_receiver_that_needs_it_no_more_says_so() -> None:
     pair.rafts = pair.rafts[0], ahead()
     (done,) = pair.deliver(offer)
     assert isinstance(done, SnapshotDone)
-    assert not done.installed
+    assert done.installed, "what it brings is here, so the leader may go on from its base"
+
+
+def test_a_leader_that_never_heard_of_an_install_goes_on_all_the_same() -> None:
+    """All answers to the snapshot are lost: the leader knows no entry at which the logs match."""
+    world = World()
+    world.write(b"one", b"two")
+    leader, sleeper = world.leader(), world.follower()
+    sleeper.crash()
+    world.write(b"three", b"four")
+    leader.replica.compact(leader.applied.index, 0)
+    sleeper.start()
+    send = sleeper.replica._send
+    lost: list[type] = []
+
+    def lossy(peer: str, data: bytes) -> object:
+        kind = type(decode_peer(data)[1])
+        if kind is (SnapshotDone, AppendResponse, None)[len(lost)]:
+            lost.append(kind)
+            return None
+        return send(peer, data)
+
+    sleeper.replica._send = lossy
+    world.tick(10 * transfer.REPEAT_TICKS)
+    assert lost == [SnapshotDone, AppendResponse], "both answers to the first one"
+    world.write(b"five")
+    assert sleeper.content == [b"one", b"two", b"three", b"four", b"five"]
 
 
 def ahead() -> Raft:

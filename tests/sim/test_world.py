@@ -21,9 +21,9 @@ from raftzmq.raft.types import EntryKind
 from raftzmq.replica import persist
 from raftzmq.sim.campaign import campaign
 from raftzmq.sim.chance import Chance
-from raftzmq.sim.faults import KINDS, plan
+from raftzmq.sim.faults import KINDS, leads, plan
 from raftzmq.sim.host import SimHost
-from raftzmq.sim.run import Result, Verdict, run
+from raftzmq.sim.run import Result, Verdict, _recover, run
 from raftzmq.sim.shrink import shrink
 from raftzmq.sim.trace import Trace
 from raftzmq.sim.world import Options, World, temporary_root
@@ -31,6 +31,7 @@ from raftzmq.sim.world import Options, World, temporary_root
 SHORT = 1_200
 FIXED = (1, 2, 3, 100)
 FRESH = 3
+LONG_LOG_SEED = 2
 PINNED_CHANCE = ([730, 830, 629, 933, 695], 7102260324912332839, 7)
 
 
@@ -227,3 +228,60 @@ def test_entries_of_every_kind_are_watched() -> None:
         kind, _ = world.invariants.committed[0].content  # type: ignore[misc]
         assert kind is EntryKind.NOOP
         world.close()
+
+
+def _ready_world(root: Path) -> tuple[World, SimHost, SimHost, SimHost]:
+    """A cluster that serves: the leader, and two others that know all that it committed."""
+    world = World(Options(LONG_LOG_SEED, kinds=(), quiet=True), root, Trace(None))
+    assert world.config.limits.log_bytes_max == 1 << 20, "nothing is compacted"
+    world.begin()
+    while world.schedule.now < 2_000_000 or world.unsettled():
+        world.step()
+    leader = world.leader()
+    assert leader is not None
+    first, second = (host for host in world.hosts.values() if host is not leader)
+    return world, leader, first, second
+
+
+def test_a_disk_is_lost_while_a_quarantined_node_alone_holds_the_last_entries(
+    tmp_path: Path,
+) -> None:
+    """Then it has to lead, or nobody does (decision 005)."""
+    world, leader, quarantined, behind = _ready_world(tmp_path)
+    for other in (leader, quarantined):
+        world.network.cut(behind.name, other.name)
+        world.network.cut(other.name, behind.name)
+    last = behind.store.last_index
+    while leader.replica.raft.commit_index < last + 3:
+        world.step()
+    quarantined.replica.damaged("made up")
+    world.stop_node(leader, power=False, back_in=10_000, why="stopped")
+    world.wipe(leader)
+    world.network.heal()
+    while not leads(quarantined):
+        assert world.schedule.now < 60_000_000
+        world.step()
+    _recover(world)
+    world.judge_end()
+    assert not leads(quarantined) or quarantined.equality.mark is None
+    world.close()
+
+
+def test_no_disk_is_lost_beside_a_newcomer_or_wrong_content_that_may_spread(
+    tmp_path: Path,
+) -> None:
+    world, leader, first, second = _ready_world(tmp_path)
+    assert world.may_forget(first)
+    world._newcomers.add(second.name)
+    assert world.may_forget(second)
+    assert not world.may_forget(first), "the newcomer may take itself for one that forgot"
+    world._newcomers.clear()
+    assert world.tamper(second, 7)
+    assert not world.may_forget(first), "a snapshot of it may be all that comes back"
+    assert leader.replica.equality.propose() is not None
+    while second.equality.mark is None or second.name not in world._quarantined:
+        world.step()
+    assert world.may_forget(first)
+    first.replica.raft._state.commit_index = second.replica.raft.commit_index - 1
+    assert not world.may_forget(leader), "only the quarantined one knows of the last commit"
+    world.close()
