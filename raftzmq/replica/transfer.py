@@ -301,14 +301,15 @@ class Transfers:
         if offer.index <= raft.commit_index and not self._rebuilds(offer, raft):
             # What it holds is here (R57). Said to be a success, or a leader that never heard of
             # the first one, its answers lost, would go on from where it knows this log to
-            # match, which may lie before its own, and so offer the same for ever.
+            # match, which may lie before its own, and so offer the same for ever. Not by one that
+            # is to be rebuilt: it asked for a later one.
             return [
                 SnapshotDone(
                     sender=raft.node,
                     receiver=offer.sender,
                     term=raft.term,
                     transfer=offer.transfer,
-                    installed=True,
+                    installed=self.rebuild_from is None,
                 )
             ]
         if incoming is None or incoming.offer.digest != offer.digest:
