@@ -17,6 +17,7 @@ SCRIPTS = sorted((ROOT / "scripts").rglob("*.sh"))
 EXPLAINED = [
     *(ROOT / "scripts" / f"{name}.sh" for name in ("test-systemd", "mutants", "fuzz")),
     *sorted((ROOT / "scripts/chaos").glob("*.sh")),
+    *sorted((ROOT / "scripts/bench").glob("*.sh")),
 ]
 
 REMOTE = """
