@@ -105,7 +105,7 @@ class Stand:
     def start(
         self,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         *,
         stop_with: int = signal.SIGTERM,
         user: tuple[int, int] | None = None,
@@ -124,7 +124,7 @@ class Stand:
         self._processes.append((process, stop_with))
         return process
 
-    def run(self, command: Sequence[str | Path], *, user: tuple[int, int] | None = None) -> str:
+    def run(self, command: Sequence[object], *, user: tuple[int, int] | None = None) -> str:
         """Run one that ends; what it prints.
 
         Raises:

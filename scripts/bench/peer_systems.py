@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -35,32 +34,29 @@ class Tools:
 def raftzmq(plan: Plan, where: Path, *, connections: bool) -> Iterator[Figure]:
     """Us; over one pipelined connection or as many connections as requests in flight."""
     name = "raftzmq, a connection per request" if connections else "raftzmq, one connection"
-    for operation in plan.operations:
-        for in_flight in plan.in_flight:
-            how = "--connections" if connections else "--clients"
-            command = [
-                sys.executable, "-m", "raftzmq.cli.main", "bench", operation, how, str(in_flight),
-                "--seconds", str(plan.seconds), "--warm-up", str(plan.warm_up_s), "--value-size",
-                str(plan.value_size), "--folder", str(where), "--json",
-            ]  # fmt: skip
-            found = subprocess.run(command, capture_output=True, text=True, check=False)
-            if found.returncode:
-                raise PeerFailed(f"raftzmq bench ended with {found.returncode}: {found.stderr}")
-            stored = json.loads(found.stdout)
-            metrics = {key: value["median"] for key, value in stored["metrics"].items()}
-            client = metrics["CPU us per request, client"]
-            per_s = metrics[f"{operation} per second"]
-            yield Figure(
-                name,
-                operation,
-                in_flight,
-                per_s,
-                metrics[f"{operation} p50 ms"],
-                metrics[f"{operation} p99 ms"],
-                int(metrics["failed requests"]),
-                metrics["CPU us per request, all"] + 1e4 * metrics["CPU %, others"] / per_s,
-                client,
-            )
+    # The folder is ours, so that it goes even if the benchmark is killed with its cluster.
+    with Stand(where) as stand:
+        for operation in plan.operations:
+            for in_flight in plan.in_flight:
+                how = "--connections" if connections else "--clients"
+                words = ["bench", operation, how, in_flight, "--seconds", plan.seconds]
+                words += ["--warm-up", plan.warm_up_s, "--value-size", plan.value_size]
+                words += ["--folder", stand.folder, "--json"]
+                found = last_json(stand.run([sys.executable, "-m", "raftzmq.cli.main", *words]))
+                metrics = {key: value["median"] for key, value in found["metrics"].items()}
+                per_s = metrics[f"{operation} per second"]
+                others = metrics.get("CPU %, others", 0.0)
+                yield Figure(
+                    name,
+                    operation,
+                    in_flight,
+                    per_s,
+                    metrics[f"{operation} p50 ms"],
+                    metrics[f"{operation} p99 ms"],
+                    int(metrics["failed requests"]),
+                    metrics["CPU us per request, all"] + 1e4 * others / per_s,
+                    metrics["CPU us per request, client"],
+                )
 
 
 def etcd(plan: Plan, where: Path, tools: Tools) -> Iterator[Figure]:

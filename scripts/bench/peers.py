@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     wanted = arguments()
     plan = Plan(
