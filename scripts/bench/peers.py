@@ -55,8 +55,8 @@ def main() -> int:
                 if name in skipped:
                     continue
                 for run in runs(name, plan, where, tools):
-                    print(f"round {round_number} of {wanted.rounds}: {name}", file=sys.stderr)
                     with locked(wanted.lock):
+                        print(f"round {round_number} of {wanted.rounds}: {name}", file=sys.stderr)
                         try:
                             figures += list(run())
                         except (PeerFailed, RaftzmqError, OSError) as error:
