@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from raftzmq.bench.histogram import Histogram
 from raftzmq.bench.isolation import Measured, Sample, overlapping
 from raftzmq.bench.report import Latency, latency
 from raftzmq.wire.client import Level
@@ -92,7 +93,9 @@ def make_isolation_report(measured: Measured, *, rate: float, seconds: float) ->
 
 
 def _latency(samples: list[Sample], seconds: float) -> Latency | None:
-    return latency([sample.done_s - sample.sent_s for sample in samples], seconds)
+    histogram = Histogram()
+    histogram.add(sample.done_s - sample.sent_s for sample in samples)
+    return latency(histogram, seconds)
 
 
 def _broken(report: IsolationReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the processes of a cluster spend between two moments: processor time and fsyncs."""
+"""What the processes of a cluster spend between two moments: processor, fsyncs, disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from raftzmq.observe.cost import cpu_seconds
+from raftzmq.observe.cost import cpu_seconds, device_bytes, machine_busy_seconds
 from raftzmq.wire.status import NodeStatus
 
 THIS = "client"
@@ -21,17 +21,31 @@ class Reading:
     Attributes:
         cpu_s: process -> processor seconds since its start, of those on this machine.
         statuses: node -> status.
+        disk_bytes: written to the disk with the data, by everybody; None when unknown.
+        busy_s: processor seconds of the whole machine since its start; None when unknown.
     """
 
     cpu_s: dict[str, float]
     statuses: dict[str, NodeStatus]
+    disk_bytes: int | None = None
+    busy_s: float | None = None
 
 
-def read_meters(pids: Mapping[str, int], statuses: dict[str, NodeStatus]) -> Reading:
-    """Take a reading of the processes ``pids`` and of this one."""
-    found = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    cpu_s = {name: seconds for name, seconds in found.items() if seconds is not None}
-    return Reading({**cpu_s, THIS: time.process_time()}, statuses)
+def read_meters(
+    pids: Mapping[str, int], statuses: dict[str, NodeStatus], folder: Path | None = None
+) -> Reading:
+    """Take a reading of the processes ``pids``, of this one, and of the disk of ``folder``."""
+    busy_s = machine_busy_seconds()
+    cpu = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    return Reading(
+        {
+            **{name: seconds for name, seconds in cpu.items() if seconds is not None},
+            THIS: time.process_time(),
+        },
+        statuses,
+        None if folder is None else device_bytes(folder),
+        busy_s,
+    )
 
 
 def local_pids(statuses: Mapping[str, NodeStatus]) -> dict[str, int]:

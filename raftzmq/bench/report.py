@@ -1,27 +1,33 @@
-"""Figures out of samples: throughput, percentiles, cost per request."""
+"""Figures of one measured stretch: throughput, percentiles, cost per request."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from raftzmq.bench.histogram import PERCENTILES, Histogram
 from raftzmq.bench.meter import Reading
 from raftzmq.bench.run import Samples
+from raftzmq.observe.survey import leader_of
+
+OTHERS: Final = "others"
+"""All that is not this benchmark, the kernel's own work among it; noise when it is much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Of one kind of request."""
+    """Of one kind of request; milliseconds. Of fewer than 10,000 requests p99.99 is the longest."""
 
     count: int
     per_s: float
+    mean_ms: float
     p50_ms: float
+    p90_ms: float
     p99_ms: float
+    p99_9_ms: float
+    p99_99_ms: float
     max_ms: float
+    histogram: list[list[int]] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,102 +45,90 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All figures of a run; ``None`` where nothing was asked or nothing could be seen."""
+    """One repeat; ``None`` where nothing was asked or nothing could be seen.
 
-    clients: int
-    value_size: int
+    Attributes:
+        leader: who led at its end; empty when it changed meanwhile, or is not known.
+        nodes: all whose status was seen.
+        fsyncs_per_write: node -> transactions that made its Raft log durable, per write.
+        disk_bytes_per_write: on the disk with the data, of all nodes there and of anybody else.
+        ticks: [begin in s, length in s, answered, longest ms, failed] each.
+    """
+
     seconds: float
     writes: Latency | None
     reads: Latency | None
+    leader: str = ""
+    nodes: list[str] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
     fsyncs_per_write: dict[str, float] = field(default_factory=dict)
+    disk_bytes_per_write: float | None = None
+    ticks: list[list[float]] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def latency(times_s: list[float], seconds: float) -> Latency | None:
+def latency(histogram: Histogram, seconds: float) -> Latency | None:
     """Throughput and percentiles (nearest rank); None without samples."""
-    if not times_s:
+    count = histogram.count
+    if not count:
         return None
-    ordered = sorted(times_s)
     return Latency(
-        count=len(ordered),
-        per_s=len(ordered) / seconds,
-        p50_ms=_rank(ordered, 50) * 1000,
-        p99_ms=_rank(ordered, 99) * 1000,
-        max_ms=ordered[-1] * 1000,
+        count=count,
+        per_s=count / seconds,
+        mean_ms=histogram.mean_ms,
+        max_ms=histogram.max_ms,
+        histogram=histogram.buckets(),
+        **dict(zip(PERCENTILES, histogram.at_ms(list(PERCENTILES.values())), strict=True)),
     )
 
 
-def make_report(
-    samples: Samples, before: Reading, after: Reading, *, clients: int, value_size: int
-) -> Report:
+def make_report(samples: Samples, before: Reading, after: Reading) -> Report:
     """Put together what was measured between two readings."""
-    costs = {}
-    for name, end in after.cpu_s.items():
-        if name in before.cpu_s and samples.done:
-            used = end - before.cpu_s[name]
-            costs[name] = Cost(
-                cpu_percent=100 * used / samples.seconds,
-                cpu_us_per_request=1e6 * used / samples.done,
-            )
-    fsyncs = {}
+    used = {
+        name: end - before.cpu_s[name] for name, end in after.cpu_s.items() if name in before.cpu_s
+    }
+    if before.busy_s is not None and after.busy_s is not None:
+        used[OTHERS] = max(0.0, after.busy_s - before.busy_s - sum(used.values()))
+    done = samples.writes.count + samples.reads.count
+    writes = samples.writes.count
+    fsyncs: dict[str, float] = {}
     for name, status in after.statuses.items():
         earlier = before.statuses.get(name)
-        if earlier is not None and earlier.boot == status.boot and samples.write_s:
-            fsyncs[name] = (status.fsyncs - earlier.fsyncs) / len(samples.write_s)
+        if earlier is not None and earlier.boot == status.boot:
+            fsyncs[name] = status.fsyncs - earlier.fsyncs
+    disk = None
+    if before.disk_bytes is not None and after.disk_bytes is not None and writes:
+        disk = (after.disk_bytes - before.disk_bytes) / writes
     return Report(
-        clients=clients,
-        value_size=value_size,
         seconds=samples.seconds,
-        writes=latency(samples.write_s, samples.seconds),
-        reads=latency(samples.read_s, samples.seconds),
+        writes=latency(samples.writes, samples.seconds),
+        reads=latency(samples.reads, samples.seconds),
+        leader=_leader(before, after),
+        nodes=sorted(after.statuses),
         errors=dict(samples.errors),
-        costs=costs,
-        fsyncs_per_write=fsyncs,
-    )
-
-
-def show_report(report: Report) -> RenderableType:
-    """For people."""
-    figures = Table(
-        title=f"{report.clients} in flight, values of {report.value_size} bytes, "
-        f"{report.seconds:.1f} s",
-        title_justify="left",
-    )
-    figures.add_column("")
-    for name in ("per second", "p50 ms", "p99 ms", "max ms"):
-        figures.add_column(name, justify="right")
-    for name, found in (("writes", report.writes), ("reads", report.reads)):
-        if found is not None:
-            figures.add_row(
-                name,
-                f"{found.per_s:,.0f}",
-                f"{found.p50_ms:.2f}",
-                f"{found.p99_ms:.2f}",
-                f"{found.max_ms:.2f}",
+        costs={
+            name: Cost(
+                cpu_percent=100 * seconds / samples.seconds,
+                cpu_us_per_request=1e6 * seconds / done,
             )
-    costs = Table(title="cost", title_justify="left")
-    costs.add_column("process")
-    for name in ("CPU %", "CPU us/request", "fsyncs/write"):
-        costs.add_column(name, justify="right")
-    for name in dict.fromkeys((*report.costs, *report.fsyncs_per_write)):
-        cost, fsyncs = report.costs.get(name), report.fsyncs_per_write.get(name)
-        costs.add_row(
-            name,
-            f"{cost.cpu_percent:.0f}" if cost else "",
-            f"{cost.cpu_us_per_request:.1f}" if cost else "",
-            f"{fsyncs:.3f}" if fsyncs is not None else "",
-        )
-    parts: list[RenderableType] = [figures, costs]
-    if report.errors:
-        shown = ", ".join(f"{name}: {count:,}" for name, count in report.errors.items())
-        parts.append(Text(f"errors: {shown}", style="red"))
-    return Group(*parts)
+            for name, seconds in used.items()
+            if done
+        },
+        fsyncs_per_write=(
+            {name: count / writes for name, count in fsyncs.items()} if writes else {}
+        ),
+        disk_bytes_per_write=disk,
+        ticks=[[round(number, 3) for number in tick] for tick in samples.ticks],
+    )
 
 
-def _rank(ordered: list[float], percent: int) -> float:
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+def _leader(before: Reading, after: Reading) -> str:
+    names = [
+        leader.node if (leader := leader_of(reading.statuses)) else ""
+        for reading in (before, after)
+    ]
+    return names[1] if names[0] == names[1] else ""

@@ -18,6 +18,8 @@ _FILL: Final = "INSERT OR REPLACE INTO bench (id, value) VALUES (?, ?)"
 _INSERT: Final = "INSERT INTO bench (value) VALUES (?)"
 _SELECT: Final = "SELECT value FROM bench WHERE id = ?"
 _FILL_AT_ONCE: Final = 100
+_READ: Final = int(Kind.READ)
+_WRITE: Final = int(Kind.WRITE)
 
 
 class Mix(StrEnum):
@@ -43,7 +45,7 @@ class Workload:
         self, mix: Mix, *, value_size: int, read_share: float, level: Level, rng: random.Random
     ) -> None:
         self._share = {Mix.WRITES: 0.0, Mix.READS: 1.0, Mix.MIXED: read_share}[mix]
-        self._level = level
+        self.level = level
         self._rng = rng
         self._value = rng.randbytes(value_size)
         # Encoded once: the benchmark is about the database, not about its own client's packing.
@@ -61,20 +63,21 @@ class Workload:
             rows = range(first, min(first + _FILL_AT_ONCE, ROWS + 1))
             _finish(pipeline, pipeline.write([(_FILL, (row, self._value)) for row in rows]))
 
+    def pick(self) -> tuple[int, bytes]:
+        """Kind and payload of the next request."""
+        if self._share and (self._share >= 1.0 or self._rng.random() < self._share):
+            return _READ, self._selects[int(self._rng.random() * ROWS)]
+        return _WRITE, self._insert
+
     def submit(self, pipeline: Pipeline, now_ms: int, tag: object) -> None:
         """Submit the next request."""
+        kind, payload = self.pick()
         session = pipeline.session
-        if self._share and (self._share >= 1.0 or self._rng.random() < self._share):
-            payload = self._selects[int(self._rng.random() * ROWS)]
-            call = session.read(payload, now_ms, level=self._level, tag=tag)
+        if kind == _READ:
+            call = session.read(payload, now_ms, level=self.level, tag=tag)
         else:
-            call = session.write(self._insert, now_ms, tag=tag)
+            call = session.write(payload, now_ms, tag=tag)
         pipeline.submit(call)
-
-
-def is_write(call: Call) -> bool:
-    """Whether the finished request was a write."""
-    return call.kind == Kind.WRITE
 
 
 def _finish(pipeline: Pipeline, call: Call) -> None:

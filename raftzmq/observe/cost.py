@@ -1,9 +1,13 @@
-"""What a process has used of the processor, from /proc (Linux)."""
+"""What a process, and the machine, have used of processor and disk (Linux)."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_SECTOR_BYTES: Final = 512
+"""Of all counters of the kernel, whatever the device has."""
 
 
 def cpu_seconds(pid: int) -> float | None:
@@ -17,3 +21,34 @@ def cpu_seconds(pid: int) -> float | None:
         return None
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def device_bytes(folder: Path) -> int | None:
+    """Bytes written to the disk that holds ``folder`` since the machine started, by everybody.
+
+    Per process there is no honest figure: ``write_bytes`` of /proc/PID/io counts a whole folio of
+    the page cache, up to megabytes, when one byte of it becomes dirty. None where the file system
+    is not on one block device.
+    """
+    try:
+        device = os.stat(folder).st_dev
+        name = f"{os.major(device)}:{os.minor(device)}"
+        fields = Path(f"/sys/dev/block/{name}/stat").read_text(encoding="ascii").split()
+    except OSError:
+        return None
+    return int(fields[6]) * _SECTOR_BYTES
+
+
+def machine_busy_seconds() -> float | None:
+    """Processor time that was not idle since the machine started, all processors together.
+
+    What a hypervisor took away for others ("steal") counts as busy: it was not there for us.
+    None where there is no /proc.
+    """
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
+    except OSError:
+        return None
+    # proc(5): user nice system idle iowait irq softirq steal guest guest_nice; guests are in user.
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
