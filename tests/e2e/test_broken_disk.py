@@ -36,7 +36,7 @@ class Faults:
         return FaultFile(self._folder / f"{name}.faults")
 
     def arm(self, name: str, call: str, end: str, times: int = 1, number: int = errno.EIO) -> None:
-        self._file(name).add(call, end, number, times)
+        self._file(name).add(call, [end], number, times)
 
     def disarm(self, name: str) -> None:
         self._file(name).clear()

@@ -118,7 +118,8 @@ def test_a_key_on_the_command_line(make_cluster: MakeCluster) -> None:
     assert other.returncode == 4
     assert "REJECTED (NameReused)" in other.stderr
     dump = cluster.folder / "dump.sql"
-    dump.write_text("CREATE TABLE l (x);" + "INSERT INTO l VALUES (1);\n" * 1_200)
+    row = f"INSERT INTO l VALUES ('{'x' * 1_000}');\n"
+    dump.write_text("CREATE TABLE l (x);" + row * 1_200)
     for before in ("", ", 3 of them applied before"):
         loaded = raftzmq(cluster, "write", "--id", "load", "--file", str(dump))
         assert loaded.returncode == 0, loaded.stderr

@@ -13,7 +13,7 @@ from raftzmq.errors import ConfigError
 from tests.hostile.fuzz.__main__ import shortened
 from tests.hostile.fuzz.targets import TARGETS, Input, Target
 
-INPUTS = {"peer": 150, "client": 100, "broker": 150, "config": 300}
+INPUTS = {"peer": 150, "client": 100, "broker": 150, "config": 330}
 KEPT = sorted((Path(__file__).parent / "fuzz" / "kept").glob("*.json"))
 
 
