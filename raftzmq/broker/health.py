@@ -22,6 +22,10 @@ from typing import Final
 
 from raftzmq.wire.status import NodeStatus
 
+LEADER_QUIET_MS_MAX: Final = 800
+"""A leader that was quiet for longer than this may be out of reach: it tells its status every
+200 ms when nothing else is to be told. Less than what a client waits before it asks whether to stay
+(client/pipeline.py)."""
 SILENCE_MS_MAX: Final = 1_000
 FORGET_MS: Final = 5_000
 
@@ -116,6 +120,15 @@ class ClusterView:
         """Whether new work may be sent to ``node``."""
         view = self.nodes[node]
         return view.reachable and not view.suspect
+
+    def takes_writes(self, now_ms: int) -> bool:
+        """Whether a leader is within reach, as far as is known; see LEADER_QUIET_MS_MAX."""
+        leader = self.leader
+        return (
+            leader is not None
+            and self.usable(leader)
+            and now_ms - self.nodes[leader].heard_ms <= LEADER_QUIET_MS_MAX
+        )
 
     def readable(self, node: str) -> bool:
         """Whether reads may be sent to ``node``: usable, and its replica is in order."""

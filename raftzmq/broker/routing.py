@@ -159,7 +159,7 @@ class Router:
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
             return
         if kind != Kind.WRITE and kind != Kind.READ:
-            self._serve_here(identity, kind, client, sequence)
+            self._serve_here(identity, kind, client, sequence, now_ms)
             return
         if self._stopping:
             stopping = ShuttingDown("this broker is stopping; ask another one")
@@ -216,17 +216,19 @@ class Router:
             self._held_names_ms = now_ms
         return self._held_names
 
-    def _serve_here(self, identity: bytes, kind: int, client: bytes, sequence: int) -> None:
+    def _serve_here(
+        self, identity: bytes, kind: int, client: bytes, sequence: int, now_ms: int
+    ) -> None:
         if kind != Kind.STATUS:
             error = Rejected(f"a broker does not serve {Kind(kind).name}: ask a node directly")
             self._refuse(identity, client, sequence, error)
             return
         views = self.view.nodes.values()
         applied = max((view.applied_index for view in views), default=0)
-        blob = encode_reply(client, sequence, 0, applied, pack(self.status()), self._name)
+        blob = encode_reply(client, sequence, 0, applied, pack(self.status(now_ms)), self._name)
         self._reply(identity, blob)
 
-    def status(self) -> dict[str, object]:
+    def status(self, now_ms: int) -> dict[str, object]:
         """What the broker answers to STATUS: ``nodes`` (a NodeStatus map each) and ``broker``."""
         views = self.view.nodes.values()
         return {
@@ -235,6 +237,7 @@ class Router:
                 "name": self._name,
                 "leader": self.view.leader or "",
                 "term": self.view.term,
+                "takes_writes": self.view.takes_writes(now_ms),
                 "unreachable": [view.name for view in views if not view.reachable],
                 "suspect": [view.name for view in views if view.suspect],
                 "held_requests": self._shares.requests,

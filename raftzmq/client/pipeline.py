@@ -27,7 +27,7 @@ from raftzmq.wire.client import (
     encode_batch,
     error_of,
 )
-from raftzmq.wire.codec import DecodeError
+from raftzmq.wire.codec import DecodeError, unpack_map
 from raftzmq.wire.payload import decode_error, encode_statements
 from raftzmq.wire.version import CLIENT_FRAME
 
@@ -36,6 +36,7 @@ REPLY_GRACE_MS: Final = 200
 PROBE_MS: Final = 1_000
 """After so long without a sign of life while answers are due, ask for one; after twice that the
 other side counts as lost. A slow query therefore needs no long silence to be allowed."""
+_STATUS_ENTRIES_MAX: Final = 1_024
 _NEVER_MS: Final = 1 << 62
 _OWN: Final = object()
 """Tag of the pipeline's own STATUS requests, which no caller gets to see."""
@@ -302,9 +303,19 @@ class Pipeline:
         del self._flying[reply.sequence]
         step = self.session.answered(call, reply, now_ms)
         self._finish(call, step)
+        if call.tag is _OWN and self._is_better_left(reply):
+            return ""
         if step is Next.AGAIN_ELSEWHERE:
             return _leader_address(reply) if reply.code == NotLeader.code else ""
         return None
+
+    def _is_better_left(self, reply: Reply) -> bool:
+        """Whether the other side, which answered nothing for long, says that it is cut off.
+
+        A proxy holds its requests until a leader is within reach again, which is right where
+        there is no other proxy. A write that must not be sent twice is left where it is.
+        """
+        return says_cut_off(reply) and all(map(self.session.repeatable, self._flying.values()))
 
     def _leave(self, address: str) -> None:
         channel = self._channel
@@ -383,6 +394,16 @@ class Pipeline:
 
 
 _PROTOCOL_ERRORS: Final = (MalformedRequest.code, UnsupportedVersion.code)
+
+
+def says_cut_off(reply: Reply) -> bool:
+    """Whether an answer to STATUS comes from a proxy that knows no leader within its reach."""
+    try:
+        found = unpack_map(reply.body, _STATUS_ENTRIES_MAX)
+    except DecodeError:
+        return False
+    proxy = found.get("broker")
+    return isinstance(proxy, dict) and proxy.get("takes_writes") is False
 
 
 def _leader_address(reply: Reply) -> str:

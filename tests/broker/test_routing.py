@@ -6,6 +6,7 @@ import pytest
 
 from raftzmq import limits
 from raftzmq.broker.dispatch import ANSWER_LOST_MS
+from raftzmq.broker.health import LEADER_QUIET_MS_MAX
 from raftzmq.broker.routing import RETRY_MS
 from raftzmq.errors import (
     ConstraintFailed,
@@ -197,9 +198,26 @@ def test_answered_requests_make_room() -> None:
         (batch,) = cluster.round()
         cluster.answer(batch)
     assert [code for _, _, code in cluster.verdicts()] == [0, 0, 0]
-    held = cluster.router.status()["broker"]
+    held = cluster.router.status(0)["broker"]
     assert isinstance(held, dict)
     assert held["held_requests"] == held["held_bytes"] == 0
+
+
+def test_a_proxy_says_whether_a_leader_is_within_reach(cluster: FakeCluster) -> None:
+    def takes_writes() -> object:
+        told = cluster.router.status(cluster.now_ms)["broker"]
+        assert isinstance(told, dict)
+        return told["takes_writes"]
+
+    assert takes_writes() is True
+    cluster.now_ms += LEADER_QUIET_MS_MAX + 1
+    assert takes_writes() is False
+    leader = cluster.router.view.leader
+    assert leader is not None
+    cluster.router.view.heard(leader, cluster.now_ms)
+    assert takes_writes() is True
+    cluster.router.node_lost(leader, cluster.now_ms)
+    assert takes_writes() is False
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_text_that_is_slow_now_and_then_stays_fast(cluster: FakeCluster) -> No
         (batch,) = cluster.round()
         assert fast_only(batch)
         cluster.answer(batch)
-    assert cluster.router.status()["broker"]["slow_texts"] == 0  # type: ignore[index]
+    assert cluster.router.status(0)["broker"]["slow_texts"] == 0  # type: ignore[index]
 
 
 def test_memory_is_bounded() -> None:

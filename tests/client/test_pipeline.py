@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from raftzmq.client.channel import Channel
-from raftzmq.client.pipeline import PROBE_MS, Pipeline
+from raftzmq.client.pipeline import PROBE_MS, Pipeline, says_cut_off
 from raftzmq.client.session import ANSWER_LOST_MS, RETRY_MS, Session
 from raftzmq.errors import (
     DeadlineExpired,
@@ -20,6 +20,7 @@ from raftzmq.errors import (
 from raftzmq.wire.client import (
     Flags,
     Kind,
+    Reply,
     RequestHeader,
     decode_batch,
     decode_request,
@@ -27,6 +28,7 @@ from raftzmq.wire.client import (
     encode_error,
     encode_reply,
 )
+from raftzmq.wire.codec import pack
 from raftzmq.wire.version import CLIENT_FRAME
 
 
@@ -39,6 +41,7 @@ class ScriptedChannel:
         self.address = "one"
         self.ready = True
         self.alive = True
+        self.status_body = b""
         self.full_until_ms = 0
         self.sent: list[RequestHeader] = []
         self._at_ms: list[tuple[int, int]] = []
@@ -58,7 +61,7 @@ class ScriptedChannel:
             self.sent.append(request)
             self._at_ms.append((request.sequence, self.now_ms))
             if request.kind == Kind.STATUS and self.alive:
-                self.answer(request.sequence, 0, body=b"")
+                self.answer(request.sequence, 0, body=self.status_body)
         return True
 
     def sent_ms(self, sequence: int) -> list[int]:
@@ -83,6 +86,7 @@ class ScriptedChannel:
     def go_elsewhere(self, address: str = "") -> None:
         """The other address, which lives."""
         self.address, self.alive = "two", True
+        self.status_body = b""
 
 
 @pytest.fixture
@@ -221,6 +225,49 @@ def test_a_server_that_answers_no_probe_is_left(
         pipeline.poll(PROBE_MS)
     pipeline.poll(1)
     assert reads(channel) == [1, 1], "sent again, under the same number"
+
+
+def proxy_status(*, takes_writes: bool) -> bytes:
+    return pack({"nodes": [], "broker": {"leader": "n1", "takes_writes": takes_writes}})
+
+
+def test_a_proxy_that_is_cut_off_is_left(channel: ScriptedChannel, pipeline: Pipeline) -> None:
+    pipeline.session.index_known = True
+    pipeline.write([("insert", [])])
+    pipeline.read([("select", [])])
+    channel.status_body = proxy_status(takes_writes=False)
+    while channel.address == "one":
+        assert channel.now_ms <= PROBE_MS
+        pipeline.poll(PROBE_MS)
+    pipeline.poll(RETRY_MS + 1)
+    named = [(r.kind, r.sequence) for r in channel.sent if r.kind != Kind.STATUS]
+    assert named == [(Kind.WRITE, 1), (Kind.READ, 2)] * 2, "sent again, under the same numbers"
+
+
+def test_a_slow_proxy_with_a_leader_is_not_left(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    pipeline.read([("select", [])])
+    channel.status_body = proxy_status(takes_writes=True)
+    while channel.now_ms < 10 * PROBE_MS:
+        pipeline.poll(PROBE_MS)
+    assert channel.address == "one"
+
+
+def test_an_anonymous_write_stays_where_it_was_sent(channel: ScriptedChannel) -> None:
+    session = Session(b"", timeout_ms=2 * PROBE_MS)
+    session.index_known = True
+    pipeline = Pipeline(cast(Channel, channel), session, lambda: channel.now_ms)
+    channel.status_body = proxy_status(takes_writes=False)
+    call = pipeline.write([("insert", [])])
+    while not call.done:
+        pipeline.poll(PROBE_MS)
+    assert channel.address == "one"
+
+
+@pytest.mark.parametrize("body", [b"", b"\x80", pack({"broker": 1}), pack({"node": "n1"})])
+def test_only_a_proxy_that_says_so_is_cut_off(body: bytes) -> None:
+    assert not says_cut_off(Reply(b"", 1, 0, 0, body, "n1"))
 
 
 def test_writes_wait_until_an_index_is_known(channel: ScriptedChannel, pipeline: Pipeline) -> None:
