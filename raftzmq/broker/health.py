@@ -122,13 +122,18 @@ class ClusterView:
         return view.reachable and not view.suspect
 
     def takes_writes(self, now_ms: int) -> bool:
-        """Whether a leader is within reach, as far as is known; see LEADER_QUIET_MS_MAX."""
+        """Whether a leader is within reach, as far as is known; see LEADER_QUIET_MS_MAX.
+
+        A leader that was cut off together with this broker steps down, while what the others
+        said last still names it: what it says itself counts more.
+        """
         leader = self.leader
-        return (
-            leader is not None
-            and self.usable(leader)
-            and now_ms - self.nodes[leader].heard_ms <= LEADER_QUIET_MS_MAX
-        )
+        if leader is None or not self.usable(leader):
+            return False
+        view = self.nodes[leader]
+        if view.status is not None and view.status.leader != leader:
+            return False
+        return now_ms - view.heard_ms <= LEADER_QUIET_MS_MAX
 
     def readable(self, node: str) -> bool:
         """Whether reads may be sent to ``node``: usable, and its replica is in order."""

@@ -36,6 +36,11 @@ REPLY_GRACE_MS: Final = 200
 PROBE_MS: Final = 1_000
 """After so long without a sign of life while answers are due, ask for one; after twice that the
 other side counts as lost. A slow query therefore needs no long silence to be allowed."""
+CUT_OFF_DOUBLINGS_MAX: Final = 3
+"""A proxy that holds a request for PROBE_MS and says that it knows no leader is left for the next.
+Doubled, up to 8 s, with each round over all addresses that found no leader: then the whole cluster
+has none, and each move leaves a copy of what waits with the proxy that is left. An election takes
+less than PROBE_MS as a rule, and causes no move."""
 _STATUS_ENTRIES_MAX: Final = 1_024
 _NEVER_MS: Final = 1 << 62
 _OWN: Final = object()
@@ -66,6 +71,10 @@ class Pipeline:
         self._probe_ms = 0
         self._next_expiry_ms = _NEVER_MS
         self._next_lost_ms = _NEVER_MS
+        self._next_question_ms = _NEVER_MS
+        self._moves = 0
+        """Since a leader was within reach, from one proxy that was cut off to another."""
+        self._moved_ms = -_NEVER_MS
         self.unfinished = 0
         self.dropped_replies = 0
 
@@ -172,6 +181,8 @@ class Pipeline:
         if self._flying:
             silent_ms = self._heard_ms if self._probe is None else self._probe_ms
             wake_ms = min(wake_ms, silent_ms + PROBE_MS, self._next_lost_ms)
+            if self._probe is None:
+                wake_ms = min(wake_ms, self._next_question_ms)
         if self._outbox and self._channel.ready:
             # The socket did not take it, and nothing else tells when it will.
             wake_ms = min(wake_ms, self._clock() + RETRY_MS)
@@ -190,12 +201,40 @@ class Pipeline:
             self._repeat(now_ms)
         if self._flying and now_ms - self._heard_ms >= PROBE_MS:
             self._look_for_life(now_ms)
+        if self._flying and now_ms >= self._next_question_ms and self._probe is None:
+            self._ask_whether_cut_off(now_ms)
+
+    def _ask_whether_cut_off(self, now_ms: int) -> None:
+        """Others get their answers, stale reads for instance, and one request gets none.
+
+        A proxy that is cut off holds it, and the traffic of the others hides that.
+        """
+        self._next_question_ms = _NEVER_MS
+        if len(self._channel.addresses) == 1 or not self._channel.ready:
+            return
+        held = self._held_longest()
+        if held is None:
+            return
+        due_ms = held.sent_ms + PROBE_MS
+        if now_ms < due_ms:
+            self._next_question_ms = due_ms
+            return
+        self._next_question_ms = now_ms + PROBE_MS
+        # Not a probe: whether the other side lives is not the question.
+        self._outbox.appendleft(self._ask_status(now_ms, PROBE_MS))
+
+    def _held_longest(self) -> Call | None:
+        """Of the requests under way that need a leader, the one that was sent first."""
+        needs_leader = self.session.needs_leader
+        # In the order in which they were sent.
+        return next((call for call in self._flying.values() if needs_leader(call)), None)
 
     def _look_for_life(self, now_ms: int) -> None:
         """Nothing was heard for long: ask, then give up the connection."""
         if self._probe is None:
             self._probe = self._ask_status(now_ms, PROBE_MS)
             self._probe_ms = now_ms
+            self._next_question_ms = now_ms + PROBE_MS
             self._outbox.appendleft(self._probe)
         elif now_ms - self._probe_ms >= PROBE_MS:
             why = f"{self._channel.address} is silent"
@@ -265,6 +304,7 @@ class Pipeline:
             self._flying[call.sequence] = call
         # Repeats come later than this; looking too early costs a look.
         self._next_lost_ms = min(self._next_lost_ms, now_ms + ANSWER_LOST_MS)
+        self._next_question_ms = min(self._next_question_ms, now_ms + PROBE_MS)
         return True
 
     def _receive(self) -> None:
@@ -303,19 +343,37 @@ class Pipeline:
         del self._flying[reply.sequence]
         step = self.session.answered(call, reply, now_ms)
         self._finish(call, step)
-        if call.tag is _OWN and self._is_better_left(reply):
-            return ""
+        if call.tag is _OWN:
+            if self._is_better_left(reply, now_ms):
+                self._moves += 1
+                self._moved_ms = now_ms
+                return ""
+        elif call.reply is not None and self.session.proves_leader(call):
+            self._moves = 0
         if step is Next.AGAIN_ELSEWHERE:
             return _leader_address(reply) if reply.code == NotLeader.code else ""
         return None
 
-    def _is_better_left(self, reply: Reply) -> bool:
-        """Whether the other side, which answered nothing for long, says that it is cut off.
+    def _is_better_left(self, reply: Reply, now_ms: int) -> bool:
+        """Whether the other side, which holds a request for long, says that it is cut off.
 
         A proxy holds its requests until a leader is within reach again, which is right where
-        there is no other proxy. A write that must not be sent twice is left where it is.
+        there is no other proxy. A write that must not be sent twice is left where it is: it
+        would fail with UNKNOWN, and staying may answer it.
         """
-        return says_cut_off(reply) and all(map(self.session.repeatable, self._flying.values()))
+        addresses = len(self._channel.addresses)
+        if addresses == 1 or not says_cut_off(reply):
+            return False
+        held = self._held_longest()
+        if held is None:
+            # Nothing is lost by going at once, but not round and round.
+            return not self._flying and self._moves < addresses
+        patience_ms = PROBE_MS << min(self._moves // addresses, CUT_OFF_DOUBLINGS_MAX)
+        return (
+            now_ms - held.sent_ms >= PROBE_MS
+            and now_ms - self._moved_ms >= patience_ms
+            and all(map(self.session.repeatable, self._flying.values()))
+        )
 
     def _leave(self, address: str) -> None:
         channel = self._channel

@@ -85,6 +85,7 @@ class Call:
         doubt: an attempt of this write may have been executed.
         repeats: how often it was sent again over the same connection.
         lost_ms: when its answer counts as lost.
+        sent_ms: when the latest attempt was made.
         flying: an attempt was sent and not answered yet.
         tag: whatever the caller wants to find on it when it is done.
     """
@@ -108,6 +109,7 @@ class Call:
         "refreshes",
         "repeats",
         "reply",
+        "sent_ms",
         "sequence",
         "tag",
     )
@@ -137,6 +139,7 @@ class Call:
         self.refreshes = 0
         self.repeats = 0
         self.lost_ms = 0
+        self.sent_ms = 0
         self.doubt = False
         self.flying = False
         self.done = False
@@ -267,6 +270,7 @@ class Session:
                 call.min_index = self.token
         call.attempts += 1
         call.flying = True
+        call.sent_ms = now_ms
         call.lost_ms = now_ms + (ANSWER_LOST_MS << min(call.repeats, 8))
         return encode_request(
             call.kind,
@@ -295,7 +299,15 @@ class Session:
 
     def repeatable(self, call: Call) -> bool:
         """Whether ``call`` may be sent twice without asking what became of the first."""
-        return call.kind in _HARMLESS or (call.kind == Kind.WRITE and bool(self.client))
+        return call.kind in _HARMLESS or (call.kind == Kind.WRITE and bool(call.client))
+
+    def needs_leader(self, call: Call) -> bool:
+        """Whether ``call`` may have to wait where no leader is known."""
+        return call.kind == Kind.WRITE or (call.kind == Kind.READ and call.level != Level.STALE)
+
+    def proves_leader(self, call: Call) -> bool:
+        """Whether ``call``, which succeeded, shows that a leader was within reach."""
+        return self.needs_leader(call) and call.level != Level.SESSION
 
     def not_sent(self, call: Call) -> None:
         """The blob of the latest attempt never left: as if it had not been made."""

@@ -8,6 +8,7 @@ from raftzmq import limits
 from raftzmq.broker.dispatch import ANSWER_LOST_MS
 from raftzmq.broker.health import LEADER_QUIET_MS_MAX
 from raftzmq.broker.routing import RETRY_MS
+from raftzmq.client.pipeline import says_cut_off
 from raftzmq.errors import (
     ConstraintFailed,
     DeadlineExpired,
@@ -29,12 +30,13 @@ from raftzmq.wire.client import (
     Kind,
     Level,
     decode_batch,
+    decode_reply,
     decode_request,
     encode_batch,
     encode_reply,
     encode_request,
 )
-from raftzmq.wire.codec import unpack_map
+from raftzmq.wire.codec import pack, unpack_map
 from raftzmq.wire.version import CLIENT_FRAME
 from tests.broker.fake_cluster import ALICE, BOB, NODES, FakeCluster, read, sequences, write
 
@@ -218,6 +220,15 @@ def test_a_proxy_says_whether_a_leader_is_within_reach(cluster: FakeCluster) -> 
     assert takes_writes() is True
     cluster.router.node_lost(leader, cluster.now_ms)
     assert takes_writes() is False
+
+
+def test_a_leader_that_stepped_down_is_not_taken_for_one_because_others_named_it(
+    cluster: FakeCluster,
+) -> None:
+    cluster.status("n1", "", 1)
+    assert not cluster.router.view.takes_writes(cluster.now_ms)
+    answer = encode_reply(b"", 1, 0, 0, pack(cluster.router.status(cluster.now_ms)), "broker")
+    assert says_cut_off(decode_reply(answer)), "the client understands what the proxy says"
 
 
 @pytest.mark.parametrize(

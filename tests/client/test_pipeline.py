@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -20,6 +21,7 @@ from raftzmq.errors import (
 from raftzmq.wire.client import (
     Flags,
     Kind,
+    Level,
     Reply,
     RequestHeader,
     decode_batch,
@@ -42,6 +44,8 @@ class ScriptedChannel:
         self.ready = True
         self.alive = True
         self.status_body = b""
+        self.all_cut_off = False
+        self.moved_ms: list[int] = []
         self.full_until_ms = 0
         self.sent: list[RequestHeader] = []
         self._at_ms: list[tuple[int, int]] = []
@@ -86,7 +90,10 @@ class ScriptedChannel:
     def go_elsewhere(self, address: str = "") -> None:
         """The other address, which lives."""
         self.address, self.alive = "two", True
-        self.status_body = b""
+        self.moved_ms.append(self.now_ms)
+        self._inbox.clear()
+        if not self.all_cut_off:
+            self.status_body = b""
 
 
 @pytest.fixture
@@ -242,6 +249,58 @@ def test_a_proxy_that_is_cut_off_is_left(channel: ScriptedChannel, pipeline: Pip
     pipeline.poll(RETRY_MS + 1)
     named = [(r.kind, r.sequence) for r in channel.sent if r.kind != Kind.STATUS]
     assert named == [(Kind.WRITE, 1), (Kind.READ, 2)] * 2, "sent again, under the same numbers"
+
+
+def test_answers_to_stale_reads_do_not_hide_that_a_write_is_held(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.status_body = proxy_status(takes_writes=False)
+    pipeline.session.index_known = True
+    pipeline.write([("insert", [])])
+    while channel.address == "one":
+        assert channel.now_ms <= PROBE_MS + 200
+        stale = pipeline.read([("select", [])], level=Level.STALE)
+        pipeline.poll(0)
+        channel.answer(stale.sequence, 0, body=b"")
+        pipeline.poll(100)
+        channel.now_ms += 100
+
+
+def test_a_slow_stale_read_does_not_leave_a_proxy_that_is_cut_off(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.status_body = proxy_status(takes_writes=False)
+    pipeline.read([("select slow", [])], level=Level.STALE)
+    while channel.now_ms < 10 * PROBE_MS:
+        pipeline.poll(PROBE_MS)
+    assert not channel.moved_ms
+
+
+def test_without_a_leader_anywhere_moves_grow_rare(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.status_body = proxy_status(takes_writes=False)
+    channel.all_cut_off = True
+    pipeline.session.index_known = True
+    pipeline.write([("insert", [])])
+    while channel.now_ms < 15 * PROBE_MS:
+        pipeline.poll(PROBE_MS)
+    gaps = [after - before for before, after in pairwise([0, *channel.moved_ms])]
+    assert len(gaps) >= 5
+    assert all(gap >= PROBE_MS for gap in gaps)
+    assert all(gap >= 2 * PROBE_MS for gap in gaps[2:])
+    assert all(gap >= 4 * PROBE_MS for gap in gaps[4:])
+
+
+def test_a_new_client_leaves_a_proxy_that_is_cut_off_at_once(
+    channel: ScriptedChannel, pipeline: Pipeline
+) -> None:
+    channel.status_body = proxy_status(takes_writes=False)
+    channel.all_cut_off = True
+    pipeline.write([("insert", [])])
+    while channel.now_ms < PROBE_MS:
+        pipeline.poll(PROBE_MS - channel.now_ms)
+    assert channel.moved_ms == [0]
 
 
 def test_a_slow_proxy_with_a_leader_is_not_left(
