@@ -39,6 +39,7 @@ class ScriptedChannel:
 
     def __init__(self) -> None:
         self.now_ms = 0
+        self.client = b"client-0"
         self.addresses = ["one", "two"]
         self.address = "one"
         self.ready = True
@@ -75,7 +76,7 @@ class ScriptedChannel:
     def answer(self, sequence: int, code: int, *, body: bytes | None = None) -> None:
         """An answer arrives."""
         content = encode_error("because") if body is None else body
-        blob = encode_reply(b"client-0", sequence, code, 5, content, "n1")
+        blob = encode_reply(self.client, sequence, code, 5, content, "n1")
         self._inbox.append([CLIENT_FRAME, encode_batch([blob])])
 
     def refuse(self, code: int) -> None:
@@ -314,14 +315,34 @@ def test_a_slow_proxy_with_a_leader_is_not_left(
 
 
 def test_an_anonymous_write_stays_where_it_was_sent(channel: ScriptedChannel) -> None:
-    session = Session(b"", timeout_ms=2 * PROBE_MS)
+    channel.client = b""
+    session = Session(b"", timeout_ms=4 * PROBE_MS)
     session.index_known = True
     pipeline = Pipeline(cast(Channel, channel), session, lambda: channel.now_ms)
     channel.status_body = proxy_status(takes_writes=False)
     call = pipeline.write([("insert", [])])
     while not call.done:
         pipeline.poll(PROBE_MS)
-    assert channel.address == "one"
+    assert [r.kind for r in channel.sent].count(Kind.STATUS) >= 2, (
+        "asked, and told that it is cut off"
+    )
+    assert not channel.moved_ms
+
+
+def test_a_keyed_write_of_an_anonymous_client_is_taken_along(channel: ScriptedChannel) -> None:
+    session = Session(b"")
+    session.index_known = True
+    pipeline = Pipeline(cast(Channel, channel), session, lambda: channel.now_ms)
+    channel.client = b""
+    channel.status_body = proxy_status(takes_writes=False)
+    pipeline.write([("insert", [])], id="order-7")
+    pipeline.poll(PROBE_MS)
+    pipeline.poll(RETRY_MS + 1)
+    pipeline.poll(RETRY_MS + 1)
+    writes = [r.sequence for r in channel.sent if r.kind == Kind.WRITE]
+    assert channel.address == "two"
+    assert len(writes) == 2
+    assert len(set(writes)) == 1, "under the same name, which the ledger recognises"
 
 
 @pytest.mark.parametrize("body", [b"", b"\x80", pack({"broker": 1}), pack({"node": "n1"})])
