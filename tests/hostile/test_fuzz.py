@@ -264,7 +264,7 @@ def test_broker_takes_any_message_of_clients_and_nodes(
     assert counted + answered + router.counters.requests >= len(
         [frames for of_client, frames in thrown if of_client]
     )
-    held = cast(dict[str, int], router.status()["broker"])
+    held = cast(dict[str, int], router.status(0)["broker"])
     assert (held["held_requests"], held["held_bytes"]) == (0, 0)
 
 

@@ -342,7 +342,7 @@ def play_broker(steps: Input) -> None:
     router.shut_down()
     counted = sum(n for name, n in asdict(router.counters).items() if name.startswith("dropped"))
     assert counted + router.counters.replies + router.counters.requests >= asked
-    held = cast(dict[str, int], router.status()["broker"])
+    held = cast(dict[str, int], router.status(0)["broker"])
     assert (held["held_requests"], held["held_bytes"]) == (0, 0), "nothing is held in the end"
 
 
