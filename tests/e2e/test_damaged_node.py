@@ -6,12 +6,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from raftzmq.statemachine.machine import Machine
+from raftzmq.storage.mark import SequenceMark
 from raftzmq.storage.sqlite_log import SqliteLogStore
 from tests.e2e.cluster import Cluster
 from tests.e2e.test_cluster import insert, started
@@ -114,6 +116,30 @@ REPAIRED: dict[str, Damage] = {
 """Name -> what is done; the node starts and catches up."""
 
 
+def write_rows(cluster: Cluster, first: int) -> None:
+    values = ", ".join(f"({first + n}, '{'v' * 1000}')" for n in range(20))
+    assert cluster.write(f"INSERT INTO t VALUES {values}")[0] == 0
+
+
+def ends_with_a_checkpoint(cluster: Cluster) -> bool:
+    """Whether the write-ahead log of n2's state.db holds what was copied last, and nothing after.
+
+    The next write begins it anew. Damage to it then loses what the Raft log still has, and
+    harms nothing.
+    """
+    for _ in range(20):
+        status = cluster.status("n2")
+        assert status is not None
+        copy = shutil.copy(cluster.folder / "n2" / "state.mark", cluster.folder / "mark")
+        mark = SequenceMark(Path(copy))
+        marked = mark.read().sequence
+        mark.close()
+        if marked == status["applied_index"]:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cluster's folder with data on all nodes, compacted once, all killed."""
@@ -124,9 +150,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cluster.wait_for_leader()
         assert cluster.write("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")[0] == 0
         for first in range(0, 400, 20):
-            values = ", ".join(f"({first + n}, '{'v' * 1000}')" for n in range(20))
-            assert cluster.write(f"INSERT INTO t VALUES {values}")[0] == 0
+            write_rows(cluster, first)
         cluster.wait_caught_up()
+        first = 400
+        while not ends_with_a_checkpoint(cluster):
+            assert first < 1000, "one write in four or so is followed by a checkpoint"
+            write_rows(cluster, first)
+            cluster.wait_caught_up()
+            first += 20
         status = cluster.status("n2")
         assert status is not None
         assert status["first_index"] > 2, "compacted: state.db cannot be had from the log"
