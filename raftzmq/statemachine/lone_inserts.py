@@ -16,7 +16,6 @@ from typing import Final
 import apsw
 
 from raftzmq.statemachine.authorizer import OWN
-from raftzmq.statemachine.schema import PREFIX
 
 _LONE: Final = re.compile(
     r"\s*insert\s+into\s+\w+\s*(?:\([\w\s,]*\))?\s*values\s*\([\w\s?:@$,.+-]*\)\s*",
@@ -28,7 +27,7 @@ _CONSEQUENCES: Final = re.compile(
 )
 """Triggers, foreign keys, other ways to fail than ABORT, tables that keep rows in other tables,
 and defaults that look at what was changed before."""
-_TEXTS: Final = f"SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND name NOT LIKE '{PREFIX}%'"
+_TEXTS: Final = "SELECT sql FROM sqlite_schema WHERE sql NOT NULL"
 
 
 def is_lone(sql: str) -> bool:
