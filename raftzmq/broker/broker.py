@@ -17,6 +17,7 @@ from raftzmq.broker.routing import Router
 from raftzmq.transport.clock import monotonic_ms
 from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
+from raftzmq.transport.frames import is_readable, receive, send
 from raftzmq.transport.intake import Intake
 from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Context, Purpose, Socket, bind, connect, open_socket
@@ -135,7 +136,9 @@ class Broker:
     def _take_answers(self, node: str, dealer: Socket, now_ms: int) -> None:
         try:
             for _ in range(DRAIN_MESSAGES_MAX):
-                self.router.from_node(node, dealer.recv_multipart(zmq.DONTWAIT), now_ms)
+                self.router.from_node(node, receive(dealer), now_ms)
+                if not is_readable(dealer):
+                    return
         except zmq.Again:
             return
 
@@ -154,21 +157,21 @@ class Broker:
 
     def _observe(self, node: str) -> None:
         try:
-            self._nodes[node].send_multipart(self.router.observe(), zmq.DONTWAIT)
+            send(self._nodes[node], self.router.observe())
         except zmq.Again:
             return
 
     def _send_batches(self, now_ms: int) -> None:
         for node, batch_id, frames in self.router.take_batches(now_ms):
             try:
-                self._nodes[node].send_multipart(frames, zmq.DONTWAIT)
+                send(self._nodes[node], frames)
             except zmq.Again:
                 self.router.not_sent(batch_id, now_ms)
 
     def _send_replies(self) -> None:
         for identity, frames in self.router.take_replies():
             try:
-                self._frontend.send_multipart([identity, *frames], zmq.DONTWAIT)
+                send(self._frontend, (identity, *frames))
             except zmq.ZMQError:
                 # The client is gone, or takes nothing: it will ask again, under the same name.
                 self.router.counters.dropped_reply += 1

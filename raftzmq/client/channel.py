@@ -16,6 +16,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.frames import receive, send
 from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_socket
 from raftzmq.wire.version import CLIENT_FRAME
 
@@ -128,7 +129,7 @@ class Channel:
         if self._socket is None or not self.ready:
             return False
         try:
-            self._socket.send_multipart((b"", CLIENT_FRAME, frame), zmq.DONTWAIT)
+            send(self._socket, (b"", CLIENT_FRAME, frame))
         except zmq.Again:
             return False
         return True
@@ -140,7 +141,7 @@ class Channel:
         if self._socket is None:
             return None
         try:
-            frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            frames = receive(self._socket)
         except zmq.Again:
             return None
         self._failed_in_a_row = 0

@@ -2,8 +2,10 @@
 
 It takes committed entries in order, a group per transaction, and posts what came of them to
 the raft thread. An UPDATE that runs for seconds runs here, so neither heartbeats nor reads
-notice it. Where there are fewer processors than threads they would, so a thread that is long at
-one request is made nice. It stays nice (see niceness.py), so another one takes over after that.
+notice it; what is done sooner than a thread is woken the raft thread does by itself, while this
+one sleeps (``Applier.apply_here``). Where there are fewer processors than threads they would
+notice, so a thread that is long at one request is made nice. It stays nice (see niceness.py), so
+another one takes over after that.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
@@ -22,7 +24,14 @@ from raftzmq.node.gate import StateGate
 from raftzmq.node.niceness import NICE, LongWork, be_nice
 from raftzmq.raft.types import Entry, EntryKind, LogPosition, Snapshot
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
+from raftzmq.transport.clock import monotonic_ms
 
+HERE_MS_MAX: Final = 10
+"""A tick: what should have been short and took longer had to wait for the disk, or the schema is
+not what it looks like."""
+HERE_PAUSE_MS: Final = 10_000
+"""For so long after that everything is left to the applier's thread."""
+_MAY_BE_SHORT: Final = (EntryKind.COMMAND, EntryKind.NOOP)
 NO_ROOM_WAIT_S = 5.0
 """An entry for which there was no room is tried again at the latest after so long."""
 
@@ -103,6 +112,7 @@ class Applier:
         gate: keeps readers away from state.db during an install.
         reached_checksum: called by the applier's thread right after the transaction that ended
             with a CHECKSUM entry; nothing later is written before it returns.
+        clock_ms: monotonic.
     """
 
     def __init__(
@@ -113,8 +123,12 @@ class Applier:
         post: Callable[[Report], None],
         gate: StateGate,
         reached_checksum: Callable[[LogPosition], None] = lambda position: None,
+        clock_ms: Callable[[], int] = monotonic_ms,
     ) -> None:
         self._reached_checksum = reached_checksum
+        self._clock_ms = clock_ms
+        self._here_from_ms = 0
+        self._given = self._taken = self._done = 0
         self._awaits_next = False
         self._path = path
         self._machine = machine
@@ -157,15 +171,43 @@ class Applier:
 
     def apply(self, entries: list[Entry]) -> None:
         """Queue committed entries, in log order."""
-        self._inbox.put(entries)
+        self._give(entries)
+
+    def apply_here(self, entries: Sequence[Entry]) -> Applied | None:
+        """Apply committed entries in the calling thread, if that is quickly done.
+
+        The applier's thread must have nothing to do, and then has nothing before the next call:
+        whoever calls this is the only one to give it work.
+
+        Returns:
+            None: nothing happened, ``apply`` them.
+
+        Raises:
+            StorageFailed: the process must stop.
+        """
+        if self._given != self._done or not self._may_apply_here(entries):
+            return None
+        begun_ms = self._clock_ms()
+        try:
+            results = self._machine.apply_short([_log_entry(entry) for entry in entries])
+        except NoRoom:
+            return None  # whose wait for room is the business of the applier's thread
+        except StorageDamaged as error:
+            self._damaged(error)
+            return None
+        finally:
+            now_ms = self._clock_ms()
+            if now_ms - begun_ms > HERE_MS_MAX:
+                self._here_from_ms = now_ms + HERE_PAUSE_MS
+        return None if results is None else Applied(results)
 
     def checkpoint(self) -> None:
         """Queue a checkpoint of state.db; answered by Checkpointed."""
-        self._inbox.put("checkpoint")
+        self._give("checkpoint")
 
     def install(self, job: InstallJob) -> None:
         """Queue an install; entries up to the snapshot's index are skipped from then on."""
-        self._inbox.put(job)
+        self._give(job)
 
     def work(self) -> bool:
         """Carry out what is queued, in the caller's thread; for a host that never starts this one.
@@ -176,11 +218,9 @@ class Applier:
         Raises:
             RaftzmqError: the applier cannot go on; the process must stop.
         """
-        try:
-            item = self._next.popleft() if self._next else self._inbox.get_nowait()
-        except queue.Empty:
+        if not self._next and self._inbox.empty():
             return False
-        self._take(item)
+        self._work_on_next()
         return True
 
     @property
@@ -209,7 +249,7 @@ class Applier:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._take(self._next.popleft() if self._next else self._inbox.get())
+                self._work_on_next()
                 if self._is_nice:
                     self._post(Tired())
                     self._relieved.wait()
@@ -221,6 +261,29 @@ class Applier:
                     error = StorageFailed(str(error))
                 self._post(Failed(error))
                 self._relieved.wait()
+
+    def _give(self, item: _Item) -> None:
+        self._given += 1
+        self._inbox.put(item)
+
+    def _work_on_next(self) -> None:
+        if self._next:
+            item = self._next.popleft()
+        else:
+            item = self._inbox.get()
+            self._taken += 1
+        self._take(item)
+        if not self._next:
+            # Last: from here on the machine may be used by ``apply_here``.
+            self._done = self._taken
+
+    def _may_apply_here(self, entries: Sequence[Entry]) -> bool:
+        return (
+            not (self._is_damaged or self._awaits_next)
+            and self._clock_ms() >= self._here_from_ms
+            and entries[0].index == self._machine.applied[0] + 1
+            and all(entry.kind in _MAY_BE_SHORT for entry in entries)
+        )
 
     def _close_machine(self) -> None:
         try:
@@ -246,6 +309,7 @@ class Applier:
                 item = self._inbox.get_nowait()
             except queue.Empty:
                 return group, None
+            self._taken += 1
             if not isinstance(item, list):
                 return group, item
             group.extend(item)

@@ -46,6 +46,7 @@ from raftzmq.storage.contract import Memory
 from raftzmq.transport.clock import monotonic_ms, wall_ms
 from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
+from raftzmq.transport.frames import receive, send
 from raftzmq.transport.intake import TURN_BYTES, Intake
 from raftzmq.transport.peers import PeerLinks
 from raftzmq.transport.readiness import Readiness
@@ -371,7 +372,7 @@ class Node:
         size_bytes = 0
         while size_bytes < TURN_BYTES:  # what is left makes the next poll return at once
             try:
-                worker, _, answer = self._worker_router.recv_multipart(zmq.DONTWAIT)
+                worker, _, answer = receive(self._worker_router)
             except zmq.Again:
                 break
             size_bytes += len(answer)
@@ -402,9 +403,7 @@ class Node:
 
     def _send_reply(self, envelope: list[bytes], frame: bytes) -> None:
         try:
-            self._client_router.send_multipart(
-                [*envelope, b"", CLIENT_FRAME, frame], zmq.DONTWAIT, copy=True
-            )
+            send(self._client_router, (*envelope, b"", CLIENT_FRAME, frame))
         except zmq.ZMQError as error:
             # The client left or does not read; its deadline tells it.
             if error.errno == zmq.EHOSTUNREACH:
@@ -423,8 +422,8 @@ class Node:
     def _push_status(self, identity: bytes, body: bytes) -> None:
         blob = encode_reply(b"", 0, 0, self._replica.applied_index, body, self._name)
         try:
-            self._client_router.send_multipart(
-                [identity, b"status", b"", CLIENT_FRAME, encode_batch([blob])], zmq.DONTWAIT
+            send(
+                self._client_router, (identity, b"status", b"", CLIENT_FRAME, encode_batch([blob]))
             )
         except zmq.ZMQError:
             return

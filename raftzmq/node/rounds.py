@@ -45,6 +45,9 @@ class AppliesEntries(Protocol):
     def apply(self, entries: list[Entry]) -> None:
         """Queue committed entries, in log order."""
 
+    def apply_here(self, entries: Sequence[Entry]) -> Applied | None:
+        """Apply them at once if that takes much less than a tick; None: ``apply`` them."""
+
     def checkpoint(self) -> None:
         """Queue a checkpoint of state.db; answered by Checkpointed."""
 
@@ -150,7 +153,11 @@ class Rounds:
         if abandoned != self._told_abandoned:
             self._tell_catching_up(abandoned)
         if left.committed:
-            self._applier.apply(list(left.committed))
+            applied = self._applier.apply_here(left.committed)
+            if applied is None:
+                self._applier.apply(list(left.committed))
+            else:
+                self.take(applied)
         for fact in left.trace:
             if isinstance(fact, RoleChanged):
                 self._log(

@@ -9,7 +9,7 @@ it sends leaves at the moment within the round at which it was sent.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,10 +116,22 @@ class Inbox:
 class SimApplier(Applier):
     """The production applier, driven by events."""
 
-    def __init__(self, *args: object, wake: Callable[[], None], **named: object) -> None:
+    def __init__(
+        self,
+        *args: object,
+        wake: Callable[[], None],
+        here: Callable[[Callable[[], Applied | None], Sequence[Entry]], Applied | None],
+        **named: object,
+    ) -> None:
         super().__init__(*args, **named)  # type: ignore[arg-type]
         self._wake = wake
+        self._here = here
         self.given: dict[int, Entry] = {}
+
+    def apply_here(self, entries: Sequence[Entry]) -> Applied | None:
+        """See ``Applier.apply_here``."""
+        apply = super().apply_here
+        return self._here(lambda: apply(entries), entries)
 
     def apply(self, entries: list[Entry]) -> None:
         """See ``Applier.apply``."""
@@ -282,6 +294,8 @@ class SimHost:
             self.gate,
             self._reached,
             wake=self._wake_applier,
+            here=self._apply_here,
+            clock_ms=lambda: self.schedule.now_ms,
         )
         self.snapshots.bind(self.applier)
         raft = Raft(
@@ -535,6 +549,18 @@ class SimHost:
         self.applier.work()
         self.unseen = True
         self.effect("applied")
+
+    def _apply_here(
+        self, apply: Callable[[], Applied | None], entries: Sequence[Entry]
+    ) -> Applied | None:
+        if self.world_chance.hit(500):
+            return None  # both ways must be gone
+        self.effect("apply here")
+        report = apply()
+        if report is not None:
+            self.world.saw_applied(self, report, list(entries))
+            self.effect("applied here")
+        return report
 
     def _read_later(self, task: _Task) -> None:
         self.later(self.world_chance.between(20, 500), task)

@@ -122,6 +122,12 @@ class ExactlyOnce:
         self.sessions.seal(elapsed_ms, limits.ledger_ms, limits.ledger_bytes_max)
         self.keys.seal(elapsed_ms, limits.key_ledger_ms, limits.key_ledger_bytes_max)
 
+    def has_much_to_forget(self, elapsed_ms: int, limits: ApplyLimits) -> bool:
+        """Whether ``seal`` will take long."""
+        return self.sessions.has_much_to_forget(
+            elapsed_ms, limits.ledger_ms
+        ) or self.keys.has_much_to_forget(elapsed_ms, limits.key_ledger_ms)
+
     def write(self, cursor: apsw.Cursor) -> None:
         """Write what the transaction changed."""
         self.sessions.write(cursor)

@@ -33,6 +33,7 @@ ENTRY_SHARE: Final = 16
 results must not drive out what everybody else is promised."""
 _SMALL_BYTES: Final = 256
 _ROW_OVERHEAD_BYTES: Final = 32
+_FEW_ROWS: Final = 4
 NOTHING: Final = b"\x90"
 """The body of a result of which nothing is remembered."""
 
@@ -131,6 +132,14 @@ class Ledger:
         rows = self._rows
         while rows and (self._bytes > bytes_max or rows[0].elapsed_ms + keep_ms < elapsed_ms):
             self._forget(rows.popleft())
+
+    def has_much_to_forget(self, elapsed_ms: int, keep_ms: int) -> bool:
+        """Whether the next ``seal`` forgets more than a few rows for their age.
+
+        It does where a minute without writes follows on a busy one.
+        """
+        rows = self._rows
+        return len(rows) >= _FEW_ROWS and rows[_FEW_ROWS - 1].elapsed_ms + keep_ms < elapsed_ms
 
     def write(self, cursor: apsw.Cursor) -> None:
         """Write the rows of the transaction, and delete the forgotten ones, through ``cursor``."""

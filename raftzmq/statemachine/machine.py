@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import apsw
 
@@ -41,6 +41,7 @@ from raftzmq.statemachine.outcomes import storage_failed
 from raftzmq.statemachine.replicated_clock import ReplicatedClock
 from raftzmq.statemachine.replicated_time import ReplicatedTime
 from raftzmq.statemachine.reply import Reply
+from raftzmq.statemachine.short_work import SHORT_BYTES_MAX, is_short
 from raftzmq.statemachine.statements import (
     Executor,
     Interrupted,
@@ -73,6 +74,8 @@ class EntryResult:
 
 Doing: TypeAlias = "tuple[int, int, bytes, bytes]"
 """Index of an entry, position of a request in it, its client and its payload."""
+_SHORT_WAL_PAGES: Final = 256
+"""More than short work ever writes; a checkpoint is nothing for ``apply_short``."""
 _Work: TypeAlias = "tuple[LogEntry, Command | None]"
 _Place: TypeAlias = "tuple[int, int]"
 """Index of an entry and position of a request in it."""
@@ -215,6 +218,37 @@ class Machine:
         finally:
             self._doing = None
         return results
+
+    def apply_short(self, entries: Sequence[LogEntry]) -> list[EntryResult] | None:
+        """Apply entries as ``apply`` does, if that surely takes much less than a tick.
+
+        Returns:
+            None: it may take longer, and nothing happened; ``apply`` them.
+
+        Raises:
+            What ``apply`` raises, for the same reasons.
+        """
+        self._require_alive()
+        if (
+            sum(len(entry.data) for entry in entries) > SHORT_BYTES_MAX
+            or self._wal_pages - self._wal_pages_tried + _SHORT_WAL_PAGES > WAL_PAGES_MAX
+        ):
+            return None
+        work = self._decode(entries)
+        commands = [command for _, command in work if command is not None]
+        if not is_short(commands, self._limits, self._time, self._once, self._executor.runs_short):
+            return None
+        try:
+            return self._settle(work, fresh=False)
+        except _Apart:
+            return None
+        except NoRoom:
+            raise
+        except (StorageDamaged, StorageFailed) as error:
+            self._dead = str(error)
+            raise
+        finally:
+            self._doing = None
 
     def checkpoint(self) -> int:
         """Make all applied entries safe from a power cut, and move them out of the WAL.

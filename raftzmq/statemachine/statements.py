@@ -232,6 +232,14 @@ class Executor:
             self.own(_KEEP)
         return Reply(0, self._pack(results))
 
+    def runs_short(self, payload: bytes) -> bool:
+        """Whether it is one INSERT of one row that nothing follows from, seen before."""
+        try:
+            statements = decode_payload(payload, 1)
+        except RequestError:
+            return False
+        return len(statements) == 1 and statements[0][0] in self._lone
+
     def own(self, sql: str, parameters: tuple[int, ...] | None = None) -> None:
         """Run a statement of the host.
 

@@ -17,6 +17,7 @@ from typing import Final
 import zmq
 
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.frames import is_readable, receive_frame
 from raftzmq.transport.sockets import Socket
 
 FRAMES_MAX: Final = 16
@@ -57,25 +58,30 @@ class Intake:
         until_ms = monotonic_ms() + TURN_MS
         if self._discarding and not self._discard(until_ms):
             return
-        receive, option = self._receive, self._option
+        opened = self._socket
         size_bytes = 0
         try:
             for _ in range(self._messages_max):
-                # A ROUTER puts the routing id in front, so there is always a second frame.
-                frames = [receive(zmq.DONTWAIT), receive(zmq.DONTWAIT)]
-                while option(zmq.RCVMORE):
+                frame = receive_frame(opened)
+                frames = [frame.bytes]
+                while frame.more:
                     if len(frames) == FRAMES_MAX:
                         self.overlong += 1
                         self._discarding = True
                         self._show_out()
                         break
-                    frames.append(receive(zmq.DONTWAIT))
+                    frame = receive_frame(opened)
+                    frames.append(frame.bytes)
                 if not self._discarding:
                     size_bytes += sum(map(len, frames))
                     yield frames
                 elif not self._discard(until_ms):
                     return
-                if size_bytes >= TURN_BYTES or monotonic_ms() >= until_ms:
+                if (
+                    size_bytes >= TURN_BYTES
+                    or not is_readable(opened)
+                    or monotonic_ms() >= until_ms
+                ):
                     return
         except zmq.Again:
             return

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from raftzmq.transport.frames import send
 from raftzmq.transport.sockets import (
-    COPY_BYTES_MAX,
     Context,
     Purpose,
     Socket,
@@ -112,11 +112,7 @@ class PeerLinks:
         if link is None:
             return False
         try:
-            if len(frames) == 1:
-                frame = frames[0]
-                link.socket.send(frame, zmq.DONTWAIT, copy=len(frame) < COPY_BYTES_MAX)
-            else:
-                link.socket.send_multipart(frames, zmq.DONTWAIT)
+            send(link.socket, frames)
         except zmq.Again:
             link.dropped += 1
             return False

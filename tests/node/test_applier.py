@@ -12,6 +12,8 @@ import pytest
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken
 from raftzmq.node.applier import (
+    HERE_MS_MAX,
+    HERE_PAUSE_MS,
     Applied,
     Applier,
     Failed,
@@ -190,3 +192,114 @@ def test_a_thread_that_cannot_be_started_does_not_keep_the_node_from_ending(
     with pytest.raises(RuntimeError):
         host.applier.relieve()
     host.applier.stop()
+
+
+class Clock:
+    now_ms = 0
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def here(folder: Path, *, applied: int = 5) -> tuple[Host, Clock]:
+    host, clock = Host(folder, applied=applied, snapshot=3), Clock()
+    host.applier._clock_ms = clock
+    return host, clock
+
+
+def test_an_entry_is_applied_here_only_while_the_thread_has_nothing_to_do(tmp_path: Path) -> None:
+    host, _ = here(tmp_path)
+    host.applier.apply(entries(6, 6))
+    assert host.applier.apply_here(entries(7, 7)) is None
+    host.work()
+    report = host.applier.apply_here(entries(7, 8))
+    assert report is not None
+    assert [result.index for result in report.results] == [7, 8]
+    assert host.applied() == [6], "who applies here need not be told by mail"
+    host.applier.checkpoint()
+    assert host.applier.apply_here(entries(9, 9)) is None
+    host.work()
+    assert host.applier.apply_here(entries(9, 9)) is not None
+    host.close()
+
+
+def test_nothing_is_applied_here_while_something_is_left_over(tmp_path: Path) -> None:
+    """``_gather`` took entries and what followed on them, which is still to be done."""
+    host, _ = here(tmp_path)
+    host.applier.apply(entries(6, 6))
+    host.applier.checkpoint()
+    assert host.applier.work()
+    assert host.applier.apply_here(entries(7, 7)) is None
+    assert host.applier.work()
+    assert host.applier.apply_here(entries(7, 7)) is not None
+    host.close()
+
+
+def test_nothing_is_applied_here_beyond_a_gap_or_twice(tmp_path: Path) -> None:
+    host, _ = here(tmp_path)
+    assert host.applier.apply_here(entries(5, 6)) is None
+    assert host.applier.apply_here(entries(7, 7)) is None
+    host.applier.install(host.job)  # back to 3
+    host.work()
+    assert host.applier.apply_here(entries(6, 6)) is None
+    assert host.applier.apply_here(entries(4, 4)) is None, "the thread fills the gap"
+    host.close()
+
+
+def test_an_entry_that_is_hashed_is_not_applied_here(tmp_path: Path) -> None:
+    """The hash begins before anything later is written; the applier's thread sees to it."""
+    host, _ = here(tmp_path)
+    assert host.applier.apply_here([Entry(6, 1, EntryKind.CHECKSUM, b"")]) is None
+    host.close()
+
+
+def test_what_took_longer_than_a_tick_is_left_to_the_thread_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, clock = here(tmp_path)
+    apply_short = Machine.apply_short
+
+    def slowly(self: Machine, group: list[LogEntry]) -> object:
+        clock.now_ms += HERE_MS_MAX + 1
+        return apply_short(self, group)
+
+    monkeypatch.setattr(Machine, "apply_short", slowly)
+    assert host.applier.apply_here(entries(6, 6)) is not None
+    assert host.applier.apply_here(entries(7, 7)) is None
+    clock.now_ms += HERE_PAUSE_MS
+    assert host.applier.apply_here(entries(7, 7)) is not None
+    host.close()
+
+
+def test_without_room_the_thread_waits_and_not_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = here(tmp_path)
+
+    def full(self: Machine, *_: object) -> None:
+        raise NoRoom("full")
+
+    monkeypatch.setattr(Machine, "apply_short", full)
+    assert host.applier.apply_here(entries(6, 6)) is None
+    host.applier.apply(entries(6, 6))
+    host.work()
+    assert host.applied() == [6]
+    host.close()
+
+
+def test_damage_that_is_found_here_is_reported_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = here(tmp_path)
+
+    def malformed(self: Machine, *_: object) -> None:
+        raise StorageDamaged("malformed")
+
+    monkeypatch.setattr(Machine, "apply_short", malformed)
+    assert host.applier.apply_here(entries(6, 6)) is None
+    assert host.applier.apply_here(entries(6, 6)) is None
+    assert [type(each) for each in host.reports] == [Failed]
+    host.applier.apply(entries(6, 6))
+    host.work()
+    assert host.applied() == []
+    host.close()

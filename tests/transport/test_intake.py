@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 import zmq
 
@@ -43,34 +41,20 @@ def test_a_turn_is_bounded(context: Context) -> None:
         assert len(take(intake, server, left)) == left
 
 
-class Arrived:
-    """A socket on which everything has arrived already."""
-
-    def __init__(self, *messages: list[bytes]) -> None:
-        self._frames = [
-            (frame, at < len(message) - 1)
-            for message in messages
-            for at, frame in enumerate(message)
-        ]
-        self._more = False
-
-    def recv(self, _flags: int) -> bytes:
-        if not self._frames:
-            raise zmq.Again
-        frame, self._more = self._frames.pop(0)
-        return frame
-
-    def getsockopt(self, _option: int) -> int:
-        return self._more
-
-
-def test_a_turn_of_large_messages_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_of_large_messages_is_shorter(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one that goes beyond the bound is the last of its turn."""
     monkeypatch.setattr(module, "TURN_MS", 60_000)
-    half = [b"id", b"", bytes(module.TURN_BYTES // 2)]
-    arrived = Arrived(half, half, half, [b"id", b"", b"small"])
-    intake = Intake(cast(Socket, arrived), 100)
-    assert [len(list(intake.turn())) for _ in range(3)] == [2, 2, 0]
+    server = open_socket(context, Purpose.CLIENT_ROUTER)
+    client = context.socket(zmq.DEALER)
+    with server, client:
+        server.bind("inproc://large")  # where what was sent has arrived
+        client.connect("inproc://large")
+        for size_bytes in (*[module.TURN_BYTES // 2] * 3, 5):
+            client.send_multipart([b"", bytes(size_bytes)])
+        intake = Intake(server, 100)
+        assert [len(list(intake.turn())) for _ in range(3)] == [2, 2, 0]
 
 
 @pytest.mark.parametrize("lossy", [False, True])
