@@ -342,14 +342,20 @@ class Pipeline:
             return None
         del self._flying[reply.sequence]
         step = self.session.answered(call, reply, now_ms)
-        self._finish(call, step)
         if call.tag is _OWN:
+            self._finish(call, step)
             if self._is_better_left(reply, now_ms):
                 self._moves += 1
                 self._moved_ms = now_ms
                 return ""
-        elif call.reply is not None and self.session.proves_leader(call):
-            self._moves = 0
+            return None
+        if call.reply is not None:
+            # Nearly all answers: nothing else is to be done about them.
+            self._finished.append(call)
+            if self._moves and self.session.proves_leader(call):
+                self._moves = 0
+            return None
+        self._finish(call, step)
         if step is Next.AGAIN_ELSEWHERE:
             return _leader_address(reply) if reply.code == NotLeader.code else ""
         return None
