@@ -39,7 +39,7 @@ from raftzmq.errors import (
     Unavailable,
 )
 from raftzmq.limits import KEY_BYTES_MAX, REQUEST_TIMEOUT_MS
-from raftzmq.wire.client import Flags, Kind, Level, Reply, encode_request, error_of
+from raftzmq.wire.client import Flags, Kind, Level, Reply, RequestFields, error_of
 from raftzmq.wire.codec import DecodeError
 
 RETRY_MS: Final = 20
@@ -257,8 +257,8 @@ class Session:
         """Whether an index must be learnt before ``call`` may be sent for the first time."""
         return not self.index_known and call.kind == _WRITE and not call.sequence
 
-    def attempt(self, call: Call, now_ms: int) -> bytes:
-        """The blob to send now; names the call at its first attempt (rules 1 and 2)."""
+    def attempt(self, call: Call, now_ms: int) -> RequestFields:
+        """The request to send now; names the call at its first attempt (rules 1 and 2)."""
         if not call.sequence:
             self._sequence += 1
             call.sequence = self._sequence
@@ -271,15 +271,17 @@ class Session:
         call.attempts += 1
         call.flying = True
         call.sent_ms = now_ms
-        call.lost_ms = now_ms + (ANSWER_LOST_MS << min(call.repeats, 8))
-        return encode_request(
+        doublings = min(call.repeats, 8) if call.repeats else 0
+        call.lost_ms = now_ms + (ANSWER_LOST_MS << doublings)
+        left_ms = call.deadline_ms - now_ms
+        return (
             call.kind,
             call.client,
             call.sequence,
             call.level,
             call.min_index,
             call.max_age_ms,
-            max(1, call.deadline_ms - now_ms),
+            left_ms if left_ms > 0 else 1,
             call.flags,
             call.payload,
         )
@@ -310,7 +312,7 @@ class Session:
         return self.needs_leader(call) and call.level != Level.SESSION
 
     def not_sent(self, call: Call) -> None:
-        """The blob of the latest attempt never left: as if it had not been made."""
+        """The latest attempt never left: as if it had not been made."""
         call.attempts -= 1
         call.flying = False
 
