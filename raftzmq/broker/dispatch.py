@@ -24,6 +24,11 @@ READ_SPREAD_MIN: Final = 32
 _SLOW_LOOKAHEAD: Final = 64
 """Slow reads that may be passed over in one round because no node can take them yet."""
 _FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
+# Plain integers: to look up and compare members costs more than the rest of finding the queue.
+_LINEARIZABLE: Final = int(Level.LINEARIZABLE)
+_SESSION: Final = int(Level.SESSION)
+_STALE: Final = int(Level.STALE)
+_LEADER: Final = int(Level.LEADER)
 
 
 class Outgoing(NamedTuple):
@@ -73,11 +78,13 @@ class Dispatch:
             return self.writes
         if item.slow:
             return self.slow
-        if item.level == Level.SESSION:
+        if item.level == _LINEARIZABLE:
+            return self.reads_any
+        if item.level == _SESSION:
             return self.reads_session
-        if item.level == Level.LEADER:
+        if item.level == _LEADER:
             return self.reads_leader
-        if item.level == Level.STALE:
+        if item.level == _STALE:
             return self.reads_stale
         return self.reads_any
 
@@ -188,10 +195,10 @@ class Dispatch:
         view = self._view
         leader = view.leader
         leads = [leader] if leader is not None and view.readable(leader) else []
-        if item.level == Level.LEADER:
+        if item.level == _LEADER:
             return leads
         followers = [node for node in view.nodes if node != leader and view.readable(node)]
-        if item.level != Level.SESSION:
+        if item.level != _SESSION:
             return followers or leads
         fresh = [node for node in followers if view.nodes[node].applied_index >= item.min_index]
         if fresh or leads or not followers:

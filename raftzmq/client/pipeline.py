@@ -22,9 +22,10 @@ from raftzmq.wire.client import (
     Kind,
     Level,
     Reply,
+    RequestFields,
     decode_batch,
     decode_reply,
-    encode_batch,
+    encode_requests,
     error_of,
 )
 from raftzmq.wire.codec import DecodeError, unpack_map
@@ -278,7 +279,7 @@ class Pipeline:
         if not self._flying:
             self._heard_ms = now_ms
         calls: list[Call] = []
-        blobs: list[bytes] = []
+        requests: list[RequestFields] = []
         size = 0
         while self._outbox and len(calls) < limits.BATCH_REQUESTS_MAX:
             call = self._outbox[0]
@@ -291,11 +292,11 @@ class Pipeline:
             if calls and size > limits.BATCH_BYTES_MAX:
                 break
             self._outbox.popleft()
-            blobs.append(self.session.attempt(call, now_ms))
+            requests.append(self.session.attempt(call, now_ms))
             calls.append(call)
         if not calls:
             return False
-        if not self._channel.send(encode_batch(blobs)):
+        if not self._channel.send(encode_requests(requests)):
             for call in reversed(calls):
                 self.session.not_sent(call)
                 self._outbox.appendleft(call)
@@ -342,14 +343,20 @@ class Pipeline:
             return None
         del self._flying[reply.sequence]
         step = self.session.answered(call, reply, now_ms)
-        self._finish(call, step)
         if call.tag is _OWN:
+            self._finish(call, step)
             if self._is_better_left(reply, now_ms):
                 self._moves += 1
                 self._moved_ms = now_ms
                 return ""
-        elif call.reply is not None and self.session.proves_leader(call):
-            self._moves = 0
+            return None
+        if call.reply is not None:
+            # Nearly all answers: nothing else is to be done about them.
+            self._finished.append(call)
+            if self._moves and self.session.proves_leader(call):
+                self._moves = 0
+            return None
+        self._finish(call, step)
         if step is Next.AGAIN_ELSEWHERE:
             return _leader_address(reply) if reply.code == NotLeader.code else ""
         return None

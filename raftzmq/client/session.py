@@ -39,7 +39,7 @@ from raftzmq.errors import (
     Unavailable,
 )
 from raftzmq.limits import KEY_BYTES_MAX, REQUEST_TIMEOUT_MS
-from raftzmq.wire.client import Flags, Kind, Level, Reply, encode_request, error_of
+from raftzmq.wire.client import Flags, Kind, Level, Reply, RequestFields, error_of
 from raftzmq.wire.codec import DecodeError
 
 RETRY_MS: Final = 20
@@ -255,31 +255,33 @@ class Session:
 
     def needs_index(self, call: Call) -> bool:
         """Whether an index must be learnt before ``call`` may be sent for the first time."""
-        return call.kind == Kind.WRITE and not self.index_known and not call.sequence
+        return not self.index_known and call.kind == _WRITE and not call.sequence
 
-    def attempt(self, call: Call, now_ms: int) -> bytes:
-        """The blob to send now; names the call at its first attempt (rules 1 and 2)."""
+    def attempt(self, call: Call, now_ms: int) -> RequestFields:
+        """The request to send now; names the call at its first attempt (rules 1 and 2)."""
         if not call.sequence:
             self._sequence += 1
             call.sequence = self._sequence
-            if call.kind == Kind.WRITE:
+            if call.kind == _WRITE:
                 call.min_index = self.seen_index
                 if call.flags & _KEYED:
                     call.sequence += self._keyed_base
-            elif call.level == Level.SESSION:
+            elif call.level == _SESSION:
                 call.min_index = self.token
         call.attempts += 1
         call.flying = True
         call.sent_ms = now_ms
-        call.lost_ms = now_ms + (ANSWER_LOST_MS << min(call.repeats, 8))
-        return encode_request(
+        doublings = min(call.repeats, 8) if call.repeats else 0
+        call.lost_ms = now_ms + (ANSWER_LOST_MS << doublings)
+        left_ms = call.deadline_ms - now_ms
+        return (
             call.kind,
             call.client,
             call.sequence,
             call.level,
             call.min_index,
             call.max_age_ms,
-            max(1, call.deadline_ms - now_ms),
+            left_ms if left_ms > 0 else 1,
             call.flags,
             call.payload,
         )
@@ -310,7 +312,7 @@ class Session:
         return self.needs_leader(call) and call.level != Level.SESSION
 
     def not_sent(self, call: Call) -> None:
-        """The blob of the latest attempt never left: as if it had not been made."""
+        """The latest attempt never left: as if it had not been made."""
         call.attempts -= 1
         call.flying = False
 
@@ -322,11 +324,11 @@ class Session:
         code = reply.code
         if code == 0:
             # Of a broker or a node: the index of a STATUS reply is what has been applied.
-            if call.kind in (Kind.STATUS, Kind.WRITE):
+            if call.kind in _TELLS_APPLIED:
                 self.index_known = True
             call.reply = reply
             call.done = True
-            return Next.DONE
+            return _DONE
         try:
             error = error_of(reply)
         except DecodeError:
@@ -405,7 +407,12 @@ class Session:
         return Next.DONE
 
 
+# For what is done with each call: to look up a member of an Enum costs more than to compare it.
+_DONE: Final = Next.DONE
+_WRITE: Final = int(Kind.WRITE)
+_SESSION: Final = int(Level.SESSION)
 _KEYED: Final = int(Flags.KEYED)
+_TELLS_APPLIED: Final = (Kind.STATUS, Kind.WRITE)
 _KEYED_BYTES: Final = 5
 _KEYED_SHIFT: Final = 22
 """Sequences of keyed calls: 40 bits made of the session's id, then a counter; below 2^63, and

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from raftzmq import limits
 from raftzmq.errors import OutcomeUnknown, RequestError, TooLarge
-from raftzmq.wire.client import Kind, RequestHeader, encode_batch, encode_reply
+from raftzmq.wire.client import Kind, ReplyFields, RequestHeader, encode_replies
 from raftzmq.wire.payload import encode_error
 
 REPLIES_BYTES_MAX = limits.MESSAGE_BYTES_MAX - (2 << 20)
@@ -50,7 +50,7 @@ class Batch:
     ) -> None:
         self.envelope = envelope
         self.requests = requests
-        self._replies: list[bytes | None] = [None] * len(requests)
+        self._replies: list[ReplyFields | None] = [None] * len(requests)
         self._missing = len(requests)
         self._room_bytes = REPLIES_BYTES_MAX
         self._send = send
@@ -68,15 +68,15 @@ class Batch:
             code, body = _does_not_fit(request, code)
         else:
             self._room_bytes -= len(body)
-        self._replies[position] = encode_reply(
-            request.client, request.sequence, code, index, body, self._server, flags
-        )
+        # Encoded together at the end, which is cheaper.
+        client, sequence = request.client, request.sequence
+        self._replies[position] = (client, sequence, code, index, body, self._server, flags)
         self._missing -= 1
         if not self._missing:
             replies = [reply for reply in self._replies if reply is not None]
             # The list of deadlines holds on to this batch for a while; its bytes must not stay.
             self._replies, self.requests = [], []
-            self._send(self.envelope, encode_batch(replies), len(replies))
+            self._send(self.envelope, encode_replies(replies), len(replies))
 
     def answered(self, position: int) -> bool:
         """Whether this request has its answer, sent or not."""

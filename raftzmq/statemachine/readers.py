@@ -29,7 +29,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
-from raftzmq.statemachine.reply import Reply, ResultPacker, refusal
+from raftzmq.statemachine.reply import Reply, ResultPacker, carried_out, refusal
 from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
@@ -76,7 +76,8 @@ class Reader:
         self._cancelled: RequestError | None = None
         self._monotonic: Callable[[], float] = float
         self._stop_at = 0.0
-        self._late: RequestError | None = None
+        self._allowed_ms = 0
+        self._defers = False
 
     @property
     def applied_index(self) -> int:
@@ -129,14 +130,12 @@ class Reader:
             StorageFailed: the file cannot be read.
         """
         self._monotonic = monotonic
-        self._look_every(_FAST_STEPS_PER_CHECK if fast_only else _SLOW_STEPS_PER_CHECK)
-        self._late = (
-            Deferred(f"the read takes more than {fast_ms} ms")
-            if fast_only and fast_ms < timeout_ms
-            else StatementTimeout(f"the read took more than {timeout_ms} ms")
-        )
-        allowed_ms = min(fast_ms, timeout_ms) if fast_only else timeout_ms
-        self._stop_at = monotonic() + allowed_ms / 1000
+        steps = _FAST_STEPS_PER_CHECK if fast_only else _SLOW_STEPS_PER_CHECK
+        if steps != self._steps_per_check:
+            self._look_every(steps)
+        self._defers = fast_only and fast_ms < timeout_ms
+        self._allowed_ms = fast_ms if self._defers else timeout_ms
+        self._stop_at = monotonic() + self._allowed_ms / 1000
         try:
             statements = decode_payload(payload, self._bounds.statements_max)
             if not self._shared:
@@ -176,6 +175,7 @@ class Reader:
 
     def _queries(self, statements: list[tuple[str, Parameters]], result_bytes_max: int) -> Reply:
         results: list[list[Any]] = []
+        rows: list[Row] | None
         left = result_bytes_max
         authorizer = self._authorizer
         for sql, parameters in statements:
@@ -186,7 +186,11 @@ class Reader:
             authorizer.running = False
             authorizer.asked = True
             try:
-                columns, rows, left = self._query(sql, parameters, left)
+                columns = self._columns.get(sql)
+                if columns is None:
+                    columns, rows, left = self._query(sql, parameters, left)
+                else:
+                    rows, left = self._known_query(sql, parameters, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
             except RequestError:
@@ -204,14 +208,12 @@ class Reader:
             finally:
                 authorizer.asked = False
             results.append([0, 0, columns, rows])
-        return Reply(0, self._pack(results))
+        return carried_out(self._pack(results))
 
     def _query(
         self, sql: str, parameters: Parameters, left: int
     ) -> tuple[list[str] | None, list[Row] | None, int]:
-        columns = self._columns.get(sql)
-        if columns is not None:
-            return self._known_query(sql, parameters, columns, left)
+        columns: list[str] | None = None
         rows: list[Row] = []
         bytes_max = left
         begun = 0
@@ -246,10 +248,8 @@ class Reader:
             self._columns[sql] = columns
         return columns, rows if columns else None, left
 
-    def _known_query(
-        self, sql: str, parameters: Parameters, columns: list[str], left: int
-    ) -> tuple[list[str], list[Row], int]:
-        """A single statement that read, and had ``columns``, under the schema as it is."""
+    def _known_query(self, sql: str, parameters: Parameters, left: int) -> tuple[list[Row], int]:
+        """A single statement that read, and whose columns are known, under the schema as it is."""
         self._authorizer.running = True
         bytes_max = left
         rows: list[Row] = []
@@ -264,19 +264,20 @@ class Reader:
             self._plain.close(True)
             self._plain = self._connection.cursor()
             raise
-        return columns, rows, left
+        return rows, left
 
     def _why_interrupted(self) -> RequestError:
         if self._stop:
             return ShuttingDown("the node is stopping")
         if self._cancelled is not None:
             return self._cancelled
-        return self._late or StatementTimeout("the read was interrupted")
+        if self._defers:
+            return Deferred(f"the read takes more than {self._allowed_ms} ms")
+        return StatementTimeout(f"the read took more than {self._allowed_ms} ms")
 
     def _look_every(self, steps: int) -> None:
-        if steps != self._steps_per_check:
-            self._steps_per_check = steps
-            self._connection.set_progress_handler(self._on_progress, steps)
+        self._steps_per_check = steps
+        self._connection.set_progress_handler(self._on_progress, steps)
 
     def _on_progress(self) -> bool:
         return (

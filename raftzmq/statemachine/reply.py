@@ -54,6 +54,11 @@ class ResultPacker:
         return packed
 
 
+def carried_out(body: bytes) -> Reply:
+    """``Reply(0, body)``, at half its price: every short read makes one."""
+    return tuple.__new__(Reply, (0, body, 0, 0))
+
+
 def refusal(error: RequestError) -> Reply:
     """The reply that carries ``error``."""
     message = error.message[:MESSAGE_CHARACTERS_MAX]

@@ -44,6 +44,7 @@ STEPS_PER_CHECK: Final = 10_000
 _ROWID_MAX: Final = (1 << 63) - 1
 _VALUE_BYTES: Final = 9
 """What a number counts for in a result; no msgpack scalar is longer."""
+_SIZED: Final = (str, bytes)
 _PLAIN_CHANGE: Final = re.compile(r"\s*(?:insert|update|delete|replace)\b", re.IGNORECASE)
 _NUMBERS_NO_ROW: Final = re.compile(r"\s*(?:update|delete)\b", re.IGNORECASE)
 """Changes that give no row a rowid unless ``rowids.py`` finds otherwise."""
@@ -432,5 +433,5 @@ def row_bytes(row: Row) -> int:
     """What ``row`` counts for against a limit on result bytes; equal on every replica."""
     total = 0
     for value in row:
-        total += len(value) + _VALUE_BYTES if isinstance(value, str | bytes) else _VALUE_BYTES
+        total += len(value) + _VALUE_BYTES if isinstance(value, _SIZED) else _VALUE_BYTES
     return total

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from raftzmq.errors import RequestError, error_from_wire
 from raftzmq.limits import BATCH_REQUESTS_MAX, CLIENT_ID_BYTES_MAX, REQUEST_TIMEOUT_MS
-from raftzmq.wire.codec import DecodeError, pack, unpack_array
+from raftzmq.wire.codec import DecodeError, pack, pack_each, unpack_array
 from raftzmq.wire.payload import (
     StatementResult,
     decode_error,
@@ -31,7 +31,9 @@ __all__ = [
     "Kind",
     "Level",
     "Reply",
+    "ReplyFields",
     "ReplyFlags",
+    "RequestFields",
     "RequestHeader",
     "StatementResult",
     "decode_batch",
@@ -42,8 +44,10 @@ __all__ = [
     "decode_statements",
     "encode_batch",
     "encode_error",
+    "encode_replies",
     "encode_reply",
     "encode_request",
+    "encode_requests",
     "encode_results",
     "encode_statements",
     "error_of",
@@ -158,6 +162,11 @@ class Reply(NamedTuple):
     flags: int = 0
 
 
+RequestFields: TypeAlias = tuple[int, bytes, int, int, int, int, int, int, bytes]
+"""A ``RequestHeader`` to be encoded."""
+ReplyFields: TypeAlias = tuple[bytes, int, int, int, bytes, str, int]
+"""A ``Reply`` to be encoded."""
+
 _KINDS: Final = frozenset(map(int, Kind))
 _LEVELS: Final = frozenset(map(int, Level))
 _REQUEST_TYPES: Final = (int, bytes, int, int, int, int, int, int, bytes)
@@ -203,6 +212,16 @@ def decode_reply(blob: bytes) -> Reply:
         DecodeError: not a reply.
     """
     return unpack_array(blob, _shape_reply, Reply, 7)
+
+
+def encode_requests(requests: Sequence[RequestFields]) -> bytes:
+    """Frame 1 of 1 to BATCH_REQUESTS_MAX requests. The sender sees to the bounds."""
+    return pack(pack_each(requests))
+
+
+def encode_replies(replies: Sequence[ReplyFields]) -> bytes:
+    """Frame 1 of 1 to BATCH_REQUESTS_MAX replies. The sender sees to the bounds."""
+    return pack(pack_each(replies))
 
 
 def encode_batch(blobs: Sequence[bytes]) -> bytes:

@@ -11,7 +11,7 @@ Never pickle, never extension types, never maps unless the shape is a map.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import msgpack
@@ -35,7 +35,16 @@ class DecodeError(RaftzmqError):
 
 
 pack: Final[Callable[[object], bytes]] = msgpack.packb
-"""One value to bytes. A packer kept between calls would be 0.15 us faster and not thread-safe."""
+"""One value to bytes. A packer kept between calls would be 0.2 us faster and not thread-safe."""
+
+
+def pack_each(values: Iterable[object]) -> list[bytes]:
+    """Each of ``values`` to bytes, by one packer that nobody else has.
+
+    To make a packer costs as much as to pack a request. It is not kept beyond this call, because
+    it keeps a buffer of twice the largest value.
+    """
+    return list(map(msgpack.Packer(autoreset=True).pack, values))
 
 
 def unpack_array(

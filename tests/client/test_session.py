@@ -18,7 +18,15 @@ from raftzmq.errors import (
     TooStale,
     Unavailable,
 )
-from raftzmq.wire.client import Flags, Kind, Level, Reply, RequestHeader, decode_request
+from raftzmq.wire.client import (
+    Flags,
+    Kind,
+    Level,
+    Reply,
+    RequestHeader,
+    decode_request,
+    encode_request,
+)
 from raftzmq.wire.payload import encode_error
 
 NAME = b"client-0"
@@ -33,7 +41,7 @@ def session() -> Session:
 
 
 def send(session: Session, call: Call, now_ms: int = 0) -> RequestHeader:
-    return decode_request(session.attempt(call, now_ms))
+    return decode_request(encode_request(*session.attempt(call, now_ms)))
 
 
 def reply(call: Call, code: int = 0, index: int = 0) -> Reply:

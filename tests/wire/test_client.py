@@ -18,8 +18,10 @@ from raftzmq.wire.client import (
     decode_request,
     encode_batch,
     encode_error,
+    encode_replies,
     encode_reply,
     encode_request,
+    encode_requests,
     error_of,
 )
 from raftzmq.wire.codec import DecodeError
@@ -133,3 +135,15 @@ def test_another_version_is_told_from_rubbish() -> None:
         with pytest.raises(DecodeError) as caught:
             check_client_frame(rubbish)
         assert type(caught.value) is DecodeError
+
+
+def test_a_message_encoded_at_once_is_what_its_blobs_would_be_one_by_one() -> None:
+    requests = [
+        (int(Kind.WRITE), b"client", number, 0, 7, 0, 500, 0, bytes(size))
+        for number, size in enumerate((0, 300_000, 3), 1)
+    ]
+    replies = [
+        (b"client", number, 0, 9, bytes(size), "n1", 0) for number, size in ((1, 70_000), (2, 1))
+    ]
+    assert encode_requests(requests) == encode_batch([encode_request(*each) for each in requests])
+    assert encode_replies(replies) == encode_batch([encode_reply(*each) for each in replies])
