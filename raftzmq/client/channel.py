@@ -17,6 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from raftzmq.transport.clock import monotonic_ms
 from raftzmq.transport.frames import receive, send
+from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_socket
 from raftzmq.wire.version import CLIENT_FRAME
 
@@ -56,7 +57,8 @@ class Channel:
         self._position = 0
         self._socket: Socket | None = None
         self._monitor: Socket | None = None
-        self._poller = zmq.Poller()
+        self._readiness: Readiness | None = None
+        self._monitor_name = 0
         self._opened_ms = 0
         self._failed_in_a_row = 0
         self._next_open_ms = 0
@@ -72,7 +74,9 @@ class Channel:
         """Close the socket; what was not sent is dropped."""
         if self._socket is None:
             return
-        self._poller = zmq.Poller()
+        if self._readiness is not None:
+            self._readiness.close()
+            self._readiness = None
         self._socket.disable_monitor()
         if self._monitor is not None:
             self._monitor.close(0)
@@ -101,17 +105,18 @@ class Channel:
             the next address, and whatever was not answered must be sent again.
         """
         now_ms = monotonic_ms()
-        if self._socket is None:
+        readiness = self._readiness
+        if readiness is None:
             pause_ms = self._next_open_ms - now_ms
             if pause_ms > 0:
                 # An empty poller would not wait at all.
                 zmq.select([], [], [], min(pause_ms, timeout_ms) / 1000)
                 return True
-            self._open(now_ms)
+            readiness = self._open(now_ms)
         if not self.ready:
             timeout_ms = min(timeout_ms, max(0, self._opened_ms + self._patience_ms() - now_ms))
-        events = dict(self._poller.poll(max(0, timeout_ms)))
-        if self._monitor in events and not self._read_monitor():
+        ready = readiness.wait(max(0, timeout_ms))
+        if self._monitor_name in ready and not self._read_monitor():
             self._keep_received()
             self.go_elsewhere()
             return False
@@ -154,13 +159,15 @@ class Channel:
             kept.append(frames)
         self._inbox = kept
 
-    def _open(self, now_ms: int) -> None:
+    def _open(self, now_ms: int) -> Readiness:
         self._socket = open_socket(self._context, Purpose.CLIENT_DEALER)
         self._monitor = self._socket.get_monitor_socket()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
+        self._readiness = readiness = Readiness()
+        readiness.watch(self._socket)
+        self._monitor_name = readiness.watch(self._monitor, receives_only=True)
         self._opened_ms = now_ms
         connect(self._socket, self.address)
+        return readiness
 
     def _read_monitor(self) -> bool:
         """False when the connection is gone."""
