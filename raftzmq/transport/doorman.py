@@ -40,6 +40,9 @@ from raftzmq.transport.sockets import Socket
 
 LOOK_MS: Final = 25
 """Between two looks at the size: a stranger nearby sends up to a gigabyte per second."""
+SMALL_LOOK_MS: Final = 100
+"""The same while a process is small and nobody comes or goes: a gigabyte per second takes longer
+to the bound. Each look costs as much as a lone request, and four processes look."""
 GUESTS_LOOK_MS: Final = 100
 """Between two looks at each connection of a large process."""
 GUESTS_REST_MS: Final = 1_000
@@ -209,18 +212,22 @@ class Doorman:
 
     def _watch(self) -> None:
         tries_left = _PRIORITY_TRIES
-        while not self._stop.wait(LOOK_MS / 1000):
-            for name, monitor in self._monitors.items():
-                self._take_events(name, monitor)
-            self._look()
+        rest_ms = LOOK_MS
+        while not self._stop.wait(rest_ms / 1000):
+            moving = [self._take_events(name, each) for name, each in self._monitors.items()]
+            large = self._look()
+            rest_ms = LOOK_MS if large or any(moving) or tries_left else SMALL_LOOK_MS
             if tries_left:
                 tries_left = 0 if put_strangers_last() else tries_left - 1
 
-    def _take_events(self, name: str, monitor: Socket) -> None:
+    def _take_events(self, name: str, monitor: Socket) -> bool:
+        """Whether there were any."""
         guests = self._guests[name]
+        found = False
         try:
             while True:
                 event = parse_monitor_message(monitor.recv_multipart(zmq.DONTWAIT))
+                found = True
                 kind, value = event["event"], event["value"]
                 if kind == zmq.EVENT_ACCEPTED:
                     if len(guests) >= self._connections_max:
@@ -234,9 +241,10 @@ class Doorman:
                 else:
                     self._count(name, "handshake failed")
         except zmq.Again:
-            return
+            return found
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Whether this is a large process."""
         size_bytes = self._own_bytes()
         self.outgrown = size_bytes > self._growth.bytes_max
         steps = self._growth.steps(size_bytes)
@@ -247,7 +255,7 @@ class Doorman:
             give_back()
         rest_ms = GUESTS_LOOK_MS if large else GUESTS_REST_MS
         if not steps and now_ms < self._guests_seen_ms + rest_ms:
-            return
+            return large
         self._guests_seen_ms = now_ms
         watched: dict[Guest, str] = {}
         for name, guests in self._guests.items():
@@ -258,6 +266,7 @@ class Doorman:
                     watched[guest] = name
         for victim in choose(list(watched), steps, self._rng):
             self._close(watched[victim], victim.descriptor, "connection closed for memory")
+        return large
 
     def _close(self, name: str, descriptor: int, why: str) -> None:
         self._count(name, why)
