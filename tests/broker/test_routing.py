@@ -67,6 +67,42 @@ def test_reads_are_spread_over_followers(cluster: FakeCluster) -> None:
     assert sorted(n for batch in out for n in sequences(batch)) == list(range(1, 201))
 
 
+@pytest.mark.parametrize(
+    ("reads", "sizes"),
+    [
+        (20, [20]),
+        (64, [32, 32]),
+        (100, [50, 50]),
+        (128, [64, 64]),
+        (256, [64] * 4),
+        (400, [100] * 4),
+    ],
+)
+def test_each_follower_has_a_batch_before_one_has_two(
+    cluster: FakeCluster, reads: int, sizes: list[int]
+) -> None:
+    cluster.ask(*(read(n) for n in range(1, reads + 1)))
+    out = cluster.round()
+    assert [len(sequences(batch)) for batch in out] == sizes
+    assert len({batch.node for batch in out}) == min(2, len(sizes))
+
+
+def test_batches_of_reads_do_not_fall_apart(cluster: FakeCluster) -> None:
+    cluster.ask(*(read(n) for n in range(1, 257)))
+    out = cluster.round()
+    for batch in out[:2]:
+        cluster.answer(batch)
+    cluster.ask(*(read(n) for n in range(257, 321)))
+    (again,) = cluster.round()
+    assert len(sequences(again)) == 64
+    # With less under way there is less to a batch.
+    for batch in out[2:]:
+        cluster.answer(batch)
+    cluster.answer(again)
+    cluster.ask(*(read(n) for n in range(321, 385)))
+    assert [len(sequences(batch)) for batch in cluster.round()] == [32, 32]
+
+
 def test_the_follower_with_less_to_do_gets_the_next_read(cluster: FakeCluster) -> None:
     cluster.ask(read(1))
     (first,) = cluster.round()
