@@ -241,6 +241,26 @@ def test_answered_requests_make_room() -> None:
     assert held["held_requests"] == held["held_bytes"] == 0
 
 
+def test_a_batch_of_several_connections_makes_room_for_each() -> None:
+    cluster = FakeCluster()
+    for n in range(1, 4):
+        cluster.ask(write(10 * n), write(10 * n + 1))
+        cluster.ask(write(10 * n, b"client-b"), write(10 * n + 1, b"client-b"), client=BOB)
+    out = cluster.round()
+    failed = ConstraintFailed.code
+    for batch in out:
+        cluster.answer(batch, 0, 0, failed, 0)
+    verdicts = cluster.verdicts()
+    assert {(who, n) for who, n, _ in verdicts} == {
+        (who, 10 * n + more) for who in (ALICE, BOB) for n in range(1, 4) for more in (0, 1)
+    }
+    assert [code for *_, code in verdicts].count(failed) == len(out)
+    state = cluster.router.status(0)["broker"]
+    assert isinstance(state, dict)
+    assert state["held_requests"] == state["held_bytes"] == 0
+    assert state["replies"] == state["requests"] == len(verdicts) == 12
+
+
 def test_a_proxy_says_whether_a_leader_is_within_reach(cluster: FakeCluster) -> None:
     def takes_writes() -> object:
         told = cluster.router.status(cluster.now_ms)["broker"]
