@@ -21,6 +21,10 @@ ANSWER_LOST_MS: Final = 3_000
 ROUTER drops messages silently. Slow reads are exempt, they may take their time."""
 READ_SPREAD_MIN: Final = 32
 """Reads are spread over free lanes, but not into smaller batches than this."""
+READ_SPREAD_ENOUGH: Final = 64
+"""As long as each node has one, batches are larger, up to this. What a batch costs a node, whatever
+is in it, is then a small part of what its reads cost; and larger ones would make the nodes, the
+proxy and the client wait for each other with a few hundred reads in flight."""
 _SLOW_LOOKAHEAD: Final = 64
 """Slow reads that may be passed over in one round because no node can take them yet."""
 _FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
@@ -138,16 +142,27 @@ class Dispatch:
         self, queue: Turns[Pending], lane: Lane, out: list[Outgoing], now_ms: int
     ) -> None:
         while queue:
-            free, node = self._target(queue.first(), lane)
+            able, free, node = self._target(queue.first(), lane)
             if node is None:
                 return
-            count = max(READ_SPREAD_MIN, -(-len(queue) // free))
+            waiting = len(queue)
+            count = max(self._worth_while(able, lane, waiting), -(-waiting // free))
             reaches = None
             if queue is self.reads_session and node != self._view.leader:
                 reaches = max(self._view.nodes[node].applied_index, queue.first().min_index)
             items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
             if items:
                 out.append(self._batch(node, lane, items, _FAST_ONLY, now_ms))
+
+    def _worth_while(self, able: list[str], lane: Lane, waiting: int) -> int:
+        """What a batch of reads is not cut below, although another lane is free.
+
+        Enough for each node to have one: two halves keep two nodes busy, and two lanes of one
+        node are worth little more than one. Counted with what is under way, or the batches would
+        fall apart: one that comes back while another lane is free would be cut in two, then those.
+        """
+        held = waiting + sum(self.loads[node].held[lane] for node in able)
+        return min(max(READ_SPREAD_MIN, -(-held // len(able))), READ_SPREAD_ENOUGH)
 
     def _send_slow(self, out: list[Outgoing], now_ms: int) -> None:
         waiting: list[Pending] = []
@@ -156,7 +171,7 @@ class Dispatch:
             if item.deadline_ms <= now_ms:
                 self._expired(item)
                 continue
-            _, node = self._target(item, Lane.SLOW)
+            *_, node = self._target(item, Lane.SLOW)
             if node is None:
                 waiting.append(item)
                 if len(waiting) == _SLOW_LOOKAHEAD or not self._any_lane(Lane.SLOW):
@@ -172,8 +187,8 @@ class Dispatch:
             for node, load in self.loads.items()
         )
 
-    def _target(self, item: Pending, lane: Lane) -> tuple[int, str | None]:
-        """Free lanes among the nodes that may serve ``item``, and the one that should."""
+    def _target(self, item: Pending, lane: Lane) -> tuple[list[str], int, str | None]:
+        """The nodes that may serve ``item``, free lanes among them, and the one that should."""
         able = self._able(item)
         if len(able) > 1 and item.avoid in able:
             able.remove(item.avoid)
@@ -189,7 +204,7 @@ class Dispatch:
             key = (load.requests, load.last_used)
             if best is None or key < best_key:
                 best, best_key = node, key
-        return free, best
+        return able, free, best
 
     def _able(self, item: Pending) -> list[str]:
         view = self._view
@@ -240,6 +255,7 @@ class Dispatch:
         load = self.loads[node]
         load.busy[lane] += 1
         load.requests += len(items)
+        load.held[lane] += len(items)
         load.last_used = self._batch_number
         if lane is not Lane.SLOW and now_ms + ANSWER_LOST_MS < self.next_lost_ms:
             self.next_lost_ms = now_ms + ANSWER_LOST_MS
@@ -252,6 +268,7 @@ class Dispatch:
         load = self.loads[batch.node]
         load.busy[batch.lane] -= 1
         load.requests -= len(batch.items)
+        load.held[batch.lane] -= len(batch.items)
 
 
 def _put_back(queue: Turns[Pending], items: list[Pending]) -> None:

@@ -125,12 +125,13 @@ class InFlight:
 
 
 class Load:
-    """Work outstanding at one node."""
+    """Work outstanding at one node: batches and requests by ``Lane``, and all requests."""
 
-    __slots__ = ("busy", "last_used", "requests")
+    __slots__ = ("busy", "held", "last_used", "requests")
 
     def __init__(self) -> None:
         self.busy = [0] * len(LANES)
+        self.held = [0] * len(LANES)
         self.requests = 0
         self.last_used = 0
 

@@ -20,13 +20,13 @@ class Replies:
     def __init__(self) -> None:
         self._waiting: dict[bytes, list[bytes]] = {}
 
-    def add(self, identity: bytes, blob: bytes) -> None:
-        """One more reply for ``identity``."""
+    def add(self, identity: bytes, blobs: list[bytes]) -> None:
+        """More replies for ``identity``; the list is kept."""
         waiting = self._waiting.get(identity)
         if waiting is None:
-            self._waiting[identity] = [blob]
+            self._waiting[identity] = blobs
         else:
-            waiting.append(blob)
+            waiting += blobs
 
     def take(self) -> list[tuple[bytes, list[bytes]]]:
         """(routing id, frames after it) of all that was added since the last call."""

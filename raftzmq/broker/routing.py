@@ -285,6 +285,7 @@ class Router:
             self._batch_refused(batch, blobs, now_ms)
             return
         index = 0
+        holder, done, done_bytes = b"", list[bytes](), 0
         for item, blob in zip(batch.items, blobs, strict=True):
             if item is None or item.done:
                 continue
@@ -304,7 +305,13 @@ class Router:
             if item.text:
                 slow_ms = now_ms - batch.sent_ms if batch.lane is Lane.SLOW else None
                 self._slow_texts.answered(item.text, slow_ms)
-            self._finish(item, blob)
+            if item.identity != holder:
+                self._finish_together(holder, done, done_bytes)
+                holder, done, done_bytes = item.identity, [], 0
+            item.done = True
+            done.append(blob)
+            done_bytes += len(item.blob)
+        self._finish_together(holder, done, done_bytes)
         self.view.applied(node, index)
 
     def _status_heard(self, node: str, frame: bytes, now_ms: int) -> None:
@@ -633,7 +640,14 @@ class Router:
         item.done = True
         self._shares.give_back(item.identity, 1, len(item.blob))
         self.counters.replies += 1
-        self._replies.add(item.identity, blob)
+        self._replies.add(item.identity, [blob])
+
+    def _finish_together(self, holder: bytes, blobs: list[bytes], size_bytes: int) -> None:
+        """What ``_finish`` does, for requests of one connection that are ``done``."""
+        if blobs:
+            self._shares.give_back(holder, len(blobs), size_bytes)
+            self.counters.replies += len(blobs)
+            self._replies.add(holder, blobs)
 
     def _finish_with(self, item: Pending, error: RequestError) -> None:
         self._finish(item, error_blob(item.client, item.sequence, error, self._name))
@@ -643,7 +657,7 @@ class Router:
 
     def _reply(self, identity: bytes, blob: bytes) -> None:
         self.counters.replies += 1
-        self._replies.add(identity, blob)
+        self._replies.add(identity, [blob])
 
 
 _READ_ELSEWHERE: Final = frozenset(

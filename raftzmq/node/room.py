@@ -12,6 +12,7 @@ way there. Reads are, at any time before they are answered; that says NOT_EXECUT
 from __future__ import annotations
 
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from raftzmq.errors import Overloaded, RequestError
@@ -25,6 +26,7 @@ _LOOKED_AT_MAX: Final = 64
 thousands of writes waiting must not make each refusal dear."""
 _WRITE: Final = int(Kind.WRITE)
 _SESSION: Final = int(Level.SESSION)
+_LEVEL: Final = attrgetter("level")
 
 
 class Room:
@@ -91,7 +93,7 @@ class Room:
             return self._writes
         # Also with writes among them: a message is answered as a whole, so a read that waits for
         # what never comes would hold room for writes as long as its client likes.
-        if any(request.level == _SESSION for request in batch.requests):
+        if _SESSION in map(_LEVEL, batch.requests):
             return self._sessions
         return self._others
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Protocol
 
 from raftzmq import limits
@@ -53,12 +54,17 @@ COMMIT_CONTEXT = -1
 """Context of a read index that is asked only to hear of commits; those of reads count from 1."""
 # Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
 _WRITE = int(Kind.WRITE)
+_READ = int(Kind.READ)
+_LINEARIZABLE = int(Level.LINEARIZABLE)
+_LEADER = int(Level.LEADER)
+_SESSION = int(Level.SESSION)
 _OF_WRITES = int(Flags.NO_FOREIGN_KEYS | Flags.KEYED | Flags.NO_RESULT)
 """Writes that differ in these go into entries of their own."""
 _KEYED = int(Flags.KEYED)
 _AGAIN = int(Flags.AGAIN)
 _FAST_ONLY = int(Flags.FAST_ONLY)
 _FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
+_TIMEOUT: Callable[[RequestHeader], int] = attrgetter("timeout_ms")
 
 
 class ReadPool(Protocol):
@@ -199,7 +205,7 @@ class ClientService:
             requests = self._not_held(envelope, requests)
             if not requests:
                 return
-        longest = min(max(r.timeout_ms for r in requests), limits.REQUEST_TIMEOUT_MAX_MS)
+        longest = min(max(map(_TIMEOUT, requests)), limits.REQUEST_TIMEOUT_MAX_MS)
         size_bytes = len(frame)
         self._batches += 1
         sent = partial(self._sent, self._batches, size_bytes)
@@ -222,10 +228,13 @@ class ClientService:
             and self._conditions.refusing_writes is None
         )
         for position, request in enumerate(requests):
-            if takes_writes and request.kind == _WRITE:
+            kind = request.kind
+            if takes_writes and kind == _WRITE:
                 self._gather_write((batch, position), request)
+            elif kind == _READ and not self.stopping:
+                self._route_read((batch, position), request, batch_flags | request.flags)
             else:
-                self._route((batch, position), request, batch_flags | request.flags)
+                self._route((batch, position), request)
 
     def _not_held(
         self, envelope: list[bytes], requests: list[RequestHeader]
@@ -349,7 +358,8 @@ class ClientService:
                 batch.fail(position, _too_late(request))
         self._pending_reads.forget(_all_done)
 
-    def _route(self, item: Item, request: RequestHeader, flags: int) -> None:
+    def _route(self, item: Item, request: RequestHeader) -> None:
+        """Whatever is not done at once: all but reads, and writes that may be proposed."""
         batch, position = item
         if self.stopping and request.kind in (Kind.WRITE, Kind.READ):
             batch.fail(position, ShuttingDown("this node is stopping; ask another"))
@@ -359,8 +369,6 @@ class ClientService:
                 batch.fail(position, refusing.write_error(refusing.sentence))
             else:
                 batch.fail(position, self._not_leader())
-        elif request.kind == Kind.READ:
-            self._route_read(item, request, flags)
         elif request.kind == Kind.STATUS:
             batch.answer(position, 0, self._status_now(), self._replica.applied_index)
         elif request.kind == Kind.OBSERVE:
@@ -445,14 +453,14 @@ class ClientService:
         level = request.level
         if flags & _FAST_OR_SLOW == _FAST_ONLY:
             batch.fast = True
-        if level == Level.LINEARIZABLE:
+        if level == _LINEARIZABLE:
             self._linearizable.append(item)
-        elif level == Level.LEADER:
+        elif level == _LEADER:
             if self._replica.is_leader:
                 self._linearizable.append(item)
             else:
                 batch.fail(position, self._not_leader())
-        elif level == Level.SESSION:
+        elif level == _SESSION:
             self._pending_reads.wait(request.min_index, [item])
             self.run_ready()
             self._asks_commit |= request.min_index > self._replica.raft.commit_index
@@ -472,9 +480,10 @@ class ClientService:
         fast = [item for item in items if item[0].fast]
         for start in range(0, len(fast), FAST_JOB_READS_MAX):
             self._fast.submit(Job(RUN_FAST, fast[start : start + FAST_JOB_READS_MAX]))
-        for item in items:
-            if not item[0].fast:
-                self._slow.submit(Job(RUN_SLOW, [item]))
+        if len(fast) < len(items):
+            for item in items:
+                if not item[0].fast:
+                    self._slow.submit(Job(RUN_SLOW, [item]))
 
     def _transfer(self, item: Item, request: RequestHeader) -> None:
         batch, position = item

@@ -67,6 +67,42 @@ def test_reads_are_spread_over_followers(cluster: FakeCluster) -> None:
     assert sorted(n for batch in out for n in sequences(batch)) == list(range(1, 201))
 
 
+@pytest.mark.parametrize(
+    ("reads", "sizes"),
+    [
+        (20, [20]),
+        (64, [32, 32]),
+        (100, [50, 50]),
+        (128, [64, 64]),
+        (256, [64] * 4),
+        (400, [100] * 4),
+    ],
+)
+def test_each_follower_has_a_batch_before_one_has_two(
+    cluster: FakeCluster, reads: int, sizes: list[int]
+) -> None:
+    cluster.ask(*(read(n) for n in range(1, reads + 1)))
+    out = cluster.round()
+    assert [len(sequences(batch)) for batch in out] == sizes
+    assert len({batch.node for batch in out}) == min(2, len(sizes))
+
+
+def test_batches_of_reads_do_not_fall_apart(cluster: FakeCluster) -> None:
+    cluster.ask(*(read(n) for n in range(1, 257)))
+    out = cluster.round()
+    for batch in out[:2]:
+        cluster.answer(batch)
+    cluster.ask(*(read(n) for n in range(257, 321)))
+    (again,) = cluster.round()
+    assert len(sequences(again)) == 64
+    # With less under way there is less to a batch.
+    for batch in out[2:]:
+        cluster.answer(batch)
+    cluster.answer(again)
+    cluster.ask(*(read(n) for n in range(321, 385)))
+    assert [len(sequences(batch)) for batch in cluster.round()] == [32, 32]
+
+
 def test_the_follower_with_less_to_do_gets_the_next_read(cluster: FakeCluster) -> None:
     cluster.ask(read(1))
     (first,) = cluster.round()
@@ -203,6 +239,26 @@ def test_answered_requests_make_room() -> None:
     held = cluster.router.status(0)["broker"]
     assert isinstance(held, dict)
     assert held["held_requests"] == held["held_bytes"] == 0
+
+
+def test_a_batch_of_several_connections_makes_room_for_each() -> None:
+    cluster = FakeCluster()
+    for n in range(1, 4):
+        cluster.ask(write(10 * n), write(10 * n + 1))
+        cluster.ask(write(10 * n, b"client-b"), write(10 * n + 1, b"client-b"), client=BOB)
+    out = cluster.round()
+    failed = ConstraintFailed.code
+    for batch in out:
+        cluster.answer(batch, 0, 0, failed, 0)
+    verdicts = cluster.verdicts()
+    assert {(who, n) for who, n, _ in verdicts} == {
+        (who, 10 * n + more) for who in (ALICE, BOB) for n in range(1, 4) for more in (0, 1)
+    }
+    assert [code for *_, code in verdicts].count(failed) == len(out)
+    state = cluster.router.status(0)["broker"]
+    assert isinstance(state, dict)
+    assert state["held_requests"] == state["held_bytes"] == 0
+    assert state["replies"] == state["requests"] == len(verdicts) == 12
 
 
 def test_a_proxy_says_whether_a_leader_is_within_reach(cluster: FakeCluster) -> None:
