@@ -35,6 +35,7 @@ from zmq.utils.monitor import parse_monitor_message
 from raftzmq import limits
 from raftzmq.transport.allocator import give_back
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.hanging_up import hang_up, port_of
 from raftzmq.transport.priority import put_strangers_last
 from raftzmq.transport.sockets import Socket
 
@@ -193,9 +194,7 @@ class Doorman:
     def start(self) -> None:
         """Begin to watch; the sockets are bound now."""
         for name, each in self._sockets.items():
-            endpoint = each.getsockopt(zmq.LAST_ENDPOINT)
-            port = bytes(endpoint).rstrip(b"\0").rpartition(b":")[2]
-            self._ports[name] = int(port) if port.isdigit() else 0
+            self._ports[name] = port_of(each)
         self._thread.start()
 
     def stop(self) -> None:
@@ -261,10 +260,7 @@ class Doorman:
 
     def _close(self, name: str, descriptor: int, why: str) -> None:
         self._count(name, why)
-        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
-            address = connection.getsockname()
-            if len(address) >= 2 and address[1] == self._ports[name]:
-                connection.shutdown(socket.SHUT_RDWR)
+        hang_up(descriptor, self._ports[name])
 
     def _count(self, name: str, cause: str) -> None:
         key = f"{name} {cause}"
