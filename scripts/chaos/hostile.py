@@ -52,6 +52,7 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
     if code:
         return [f"the table could not be made: {body}"]
+    cluster.wait_caught_up()  # a node that has not heard of the leader yet is of an earlier term
     workload = Workload(cluster.proxy)
     workload.start()
     began = time.monotonic()
