@@ -252,6 +252,7 @@ class Node:
             def interrupt(now_ms: int) -> None:
                 nonlocal interrupted
                 self._take_peers()
+                readiness.ask_next(peers)
                 due = pace.due(now_ms)
                 interrupted += due
                 self._count_ticks(due)
