@@ -13,8 +13,10 @@ from raftzmq import limits
 
 LONG_MS: Final = 500
 """A batch that took longer was too large. Above what a distant node needs for the smallest."""
+FIRST_READS: Final = 128
+"""One job of a worker. Three full batches later it is eight times as much."""
 LEAST_READS: Final = 32
-"""Cheaper per read than smaller ones, by far; one job of a worker."""
+"""Cheaper per read than smaller ones, by far."""
 
 
 class BatchSizes:
@@ -27,7 +29,7 @@ class BatchSizes:
     __slots__ = ("most",)
 
     def __init__(self) -> None:
-        self.most = limits.BATCH_REQUESTS_MAX
+        self.most = FIRST_READS
 
     def answered(self, reads: int, took_ms: int) -> None:
         """A batch came back, or was given up, after ``took_ms``.

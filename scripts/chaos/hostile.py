@@ -76,6 +76,11 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
         f"work of the processors for others than cluster, load and attackers: "
         f"{siege.others_share:.0%}"
     )
+    worked_s, waited_s = siege.main_threads_s
+    print(
+        f"work for the attackers: {siege.attackers_share:.0%}; the main threads of nodes and proxy "
+        f"worked {worked_s:.0f} s and waited {waited_s:.0f} s for a processor"
+    )
     peaks = {name: f"{peak >> 20} MiB" for name, peak in siege.peak_bytes.items()}
     print("largest anonymous memory:", json.dumps(peaks))
     found = siege.complaints(workload)

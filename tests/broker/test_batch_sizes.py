@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from raftzmq import limits
-from raftzmq.broker.batch_sizes import LEAST_READS, LONG_MS, BatchSizes
+from raftzmq.broker.batch_sizes import FIRST_READS, LEAST_READS, LONG_MS, BatchSizes
 from tests.broker.fake_cluster import ALICE, BOB, NODES, FakeCluster, read, sequences
 
 
 def test_a_batch_that_takes_long_halves_the_next_and_one_that_does_not_doubles_it() -> None:
     sizes = BatchSizes()
-    seen = []
-    for took_ms in (LONG_MS, LONG_MS + 1, LONG_MS + 1, LONG_MS, LONG_MS, LONG_MS):
+    seen = [sizes.most]
+    for took_ms in (LONG_MS, LONG_MS, LONG_MS + 1, LONG_MS, LONG_MS, LONG_MS):
         sizes.answered(sizes.most, took_ms)
         seen.append(sizes.most)
-    assert seen == [1_024, 512, 256, 512, 1_024, limits.BATCH_REQUESTS_MAX]
+    assert seen == [128, 256, 512, 256, 512, 1_024, limits.BATCH_REQUESTS_MAX]
 
 
 def test_there_is_a_least() -> None:
@@ -26,7 +26,7 @@ def test_there_is_a_least() -> None:
 def test_a_small_batch_says_nothing_of_large_ones() -> None:
     sizes = BatchSizes()
     sizes.answered(LEAST_READS, LONG_MS + 1)
-    assert sizes.most == limits.BATCH_REQUESTS_MAX
+    assert sizes.most == FIRST_READS
     sizes.answered(LEAST_READS * 2, LONG_MS + 1)
     sizes.answered(LEAST_READS - 1, 1)
     assert sizes.most == LEAST_READS, "it was not full"
@@ -61,7 +61,7 @@ def test_who_asks_once_does_not_wait_for_a_thousand_reads_of_another() -> None:
 def test_a_batch_that_is_not_answered_at_all_was_too_large() -> None:
     cluster = flooded()
     cluster.round()
-    assert largest(cluster) == limits.BATCH_REQUESTS_MAX
+    assert largest(cluster) == FIRST_READS
     cluster.sent = []
     cluster.now_ms += 3_100
     for node in NODES:
@@ -69,4 +69,4 @@ def test_a_batch_that_is_not_answered_at_all_was_too_large() -> None:
     cluster.round()
     cluster.round(later_ms=100)
     assert cluster.sent
-    assert largest(cluster) == limits.BATCH_REQUESTS_MAX // 2
+    assert largest(cluster) == FIRST_READS // 2
