@@ -146,11 +146,12 @@ class Dispatch:
             if node is None:
                 return
             waiting = len(queue)
-            count = max(self._worth_while(able, lane, waiting), -(-waiting // free))
+            most = self.loads[node].sizes[lane].most
+            count = min(most, max(self._worth_while(able, lane, waiting), -(-waiting // free)))
             reaches = None
             if queue is self.reads_session and node != self._view.leader:
                 reaches = max(self._view.nodes[node].applied_index, queue.first().min_index)
-            items = self._take(queue, min(count, limits.BATCH_REQUESTS_MAX), now_ms, reaches)
+            items = self._take(queue, count, now_ms, reaches)
             if items:
                 out.append(self._batch(node, lane, items, _FAST_ONLY, now_ms))
 
@@ -261,6 +262,11 @@ class Dispatch:
             self.next_lost_ms = now_ms + ANSWER_LOST_MS
         self._counters.batches += 1
         return Outgoing(node, batch_id, [batch_id, b"", CLIENT_FRAME, encode_batch(blobs), flags])
+
+    def came_back(self, batch: InFlight, now_ms: int) -> None:
+        """``batch`` was answered, or waited for in vain: the next may be larger or smaller."""
+        sizes = self.loads[batch.node].sizes[batch.lane]
+        sizes.answered(len(batch.items), now_ms - batch.sent_ms)
 
     def release(self, batch_id: bytes) -> None:
         """The batch is settled, or no answer of it is wanted any more: its lane is free."""

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from raftzmq import limits
+from raftzmq.broker.batch_sizes import BatchSizes
 
 
 class Lane(IntEnum):
@@ -127,11 +128,12 @@ class InFlight:
 class Load:
     """Work outstanding at one node: batches and requests by ``Lane``, and all requests."""
 
-    __slots__ = ("busy", "held", "last_used", "requests")
+    __slots__ = ("busy", "held", "last_used", "requests", "sizes")
 
     def __init__(self) -> None:
         self.busy = [0] * len(LANES)
         self.held = [0] * len(LANES)
+        self.sizes = [BatchSizes() for _ in LANES]
         self.requests = 0
         self.last_used = 0
 

@@ -277,6 +277,7 @@ class Router:
             self.counters.dropped_late_answer += 1
             return
         self._dispatch.release(batch_id)
+        self._dispatch.came_back(batch, now_ms)
         try:
             blobs = decode_batch(frames[3])
         except DecodeError:
@@ -580,6 +581,7 @@ class Router:
             if due_ms > now_ms:
                 next_ms = min(next_ms, due_ms)
                 continue
+            self._dispatch.came_back(batch, now_ms)
             for position, item in enumerate(batch.items):
                 # An anonymous write has no second chance; its answer may still come.
                 if item is None or item.done or (item.is_write and not item.client):

@@ -2,7 +2,7 @@
 
 Order of a round: peers, clients, workers, the applier's mail, time; then proposals, then one
 flush (one fsync, one send per peer), then what the flush allows. Whatever came in meanwhile
-shares the flush.
+shares the flush. A long round is interrupted by peers, time and a flush (``long_rounds``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from raftzmq.node.disk import DiskWatch
 from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
 from raftzmq.node.leaderless import Leaderless
+from raftzmq.node.long_rounds import LongRounds
 from raftzmq.node.niceness import NICE
 from raftzmq.node.observers import Observers
 from raftzmq.node.pace import Pace
@@ -247,6 +248,18 @@ class Node:
                 readiness.watch(monitor, receives_only=True) for monitor in self._links.monitors()
             }
             pace = Pace(self._config.limits.tick_ms, monotonic_ms())
+            interrupted = 0
+
+            def interrupt(now_ms: int) -> None:
+                nonlocal interrupted
+                self._take_peers()
+                readiness.ask_next(peers)
+                due = pace.due(now_ms)
+                interrupted += due
+                self._count_ticks(due)
+                self._rounds.flush()
+
+            long_rounds = LongRounds(interrupt)
             stop_at_ms: int | None = None
             while True:
                 # Set before the look at the mail: see _post.
@@ -254,6 +267,7 @@ class Node:
                 rest_ms = pace.rest_ms(self._quiet_ticks(), monotonic_ms())
                 ready = readiness.wait(0 if self._has_awaited_mail() else rest_ms)
                 now_ms = monotonic_ms()
+                long_rounds.begins(now_ms)
                 slept = pace.slept(now_ms)
                 self._count_ticks(slept)
                 # An attempt to receive where nothing is costs as much as a small message.
@@ -264,15 +278,18 @@ class Node:
                 self._bound_reads()
                 if clients in ready:
                     self._take_clients(now_ms)
+                    long_rounds.part_done()
                 if workers in ready:
                     self._take_workers()
+                    long_rounds.part_done()
                 if len(self._mail) or mail in ready:
                     self._take_mail()
                 due = pace.due(now_ms)
                 self._count_ticks(due)
                 # Also when none is due: a follower that hears each heartbeat in time may never
                 # have one that is.
-                if slept or due:
+                if slept or due or interrupted:
+                    interrupted = 0
                     self._disk.tick(now_ms)
                     self._applier.tick(now_ms)
                     self._service.expire(now_ms)

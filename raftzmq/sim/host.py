@@ -34,6 +34,7 @@ from raftzmq.node.equality import NodeEquality
 from raftzmq.node.gate import StateGate
 from raftzmq.node.leaderless import Leaderless
 from raftzmq.node.observers import Observers
+from raftzmq.node.pace import OWED_TICKS_MAX
 from raftzmq.node.queries import Queries
 from raftzmq.node.rounds import Mail, Rounds
 from raftzmq.node.service import ClientService
@@ -597,8 +598,8 @@ class SimHost:
         if life != self.life or not self.up:
             return
         self.schedule.after(self._tick_us(), self._tick, life)
-        # A process that was paused does not owe the ticks it slept through, see node/loop.py.
-        self.inbox.ticks = min(3, self.inbox.ticks + 1)
+        # A process that was paused does not owe the ticks it slept through, see node/pace.py.
+        self.inbox.ticks = min(OWED_TICKS_MAX, self.inbox.ticks + 1)
         self._awake()
 
     def _round(self) -> None:

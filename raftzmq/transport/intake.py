@@ -8,8 +8,6 @@ brought it is closed.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
@@ -18,6 +16,7 @@ import zmq
 
 from raftzmq.transport.clock import monotonic_ms
 from raftzmq.transport.frames import is_readable, receive_frame
+from raftzmq.transport.hanging_up import hang_up, port_of
 from raftzmq.transport.sockets import Socket
 
 FRAMES_MAX: Final = 16
@@ -28,7 +27,12 @@ TURN_BYTES: Final = 4 << 20
 """What is taken in one turn becomes one log entry, one fsync and one message to each follower: with
 60 MiB of it a leader would say nothing for longer than an election takes. The message that goes
 beyond it is the last of its turn."""
+LEAST_FRAMES: Final = 8 << 10
+"""Of an overlong message, this many are thrown away in a turn, however long that takes: where
+processors are scarce, most of TURN_MS goes by without one, and what follows waits for the end."""
 _UNASKED_FRAMES: Final = 128
+_CHOSEN_ID_BYTES: Final = 5
+"""A routing id that libzmq has chosen: a zero byte and a number. DEALERs of nodes choose none."""
 
 
 class Intake:
@@ -37,8 +41,8 @@ class Intake:
     Args:
         opened: the socket to receive from.
         messages_max: most messages in one turn.
-        lossy: the senders repeat what is lost, so that an overlong message may take those along
-            that follow it.
+        lossy: the messages wanted here have two frames, a routing id that libzmq has chosen and
+            content that speaks for itself, and their senders repeat what is lost.
 
     Attributes:
         overlong: messages that were dropped because they had more than FRAMES_MAX frames.
@@ -47,10 +51,11 @@ class Intake:
     def __init__(self, opened: Socket, messages_max: int, *, lossy: bool = False) -> None:
         self._socket = opened
         self._receive = opened.recv
-        self._option = opened.getsockopt
         self._messages_max = messages_max
         self._lossy = lossy
         self._discarding = False
+        self._hung_up = -1
+        self._found: list[list[bytes]] = []
         self.overlong = 0
 
     def turn(self) -> Iterator[list[bytes]]:
@@ -59,6 +64,7 @@ class Intake:
         if self._discarding and not self._discard(until_ms):
             return
         opened = self._socket
+        yield from self._take_found()
         size_bytes = 0
         try:
             for _ in range(self._messages_max):
@@ -68,6 +74,7 @@ class Intake:
                     if len(frames) == FRAMES_MAX:
                         self.overlong += 1
                         self._discarding = True
+                        self._hung_up = -1
                         self._show_out()
                         break
                     frame = receive_frame(opened)
@@ -77,6 +84,8 @@ class Intake:
                     yield frames
                 elif not self._discard(until_ms):
                     return
+                else:
+                    yield from self._take_found()
                 if (
                     size_bytes >= TURN_BYTES
                     or not is_readable(opened)
@@ -87,36 +96,62 @@ class Intake:
             return
 
     def _show_out(self) -> None:
-        """Close the connection that the message under way came by: there may be more of them."""
-        frame = self._socket.recv(zmq.DONTWAIT, copy=False)
-        with suppress(zmq.ZMQError, OSError):
-            descriptor = frame.get(zmq.SRCFD)
-            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
+        """End the connection that the message under way came by: there may be more of them."""
+        self._hang_up(self._socket.recv(zmq.DONTWAIT, copy=False))
+
+    def _hang_up(self, frame: zmq.Frame) -> None:
+        """End the connection that ``frame`` came by.
+
+        Its descriptor may by now be that of another one, in a flood of them.
+        """
+        with suppress(zmq.ZMQError):
+            descriptor = int(frame.get(zmq.SRCFD))
+            if descriptor != self._hung_up:
+                self._hung_up = descriptor
+                hang_up(descriptor, port_of(self._socket))
 
     def _discard(self, until_ms: int) -> bool:
         """Throw away frames of the message under way; whether its end was reached in time.
 
-        To ask whether a frame was the last costs several times as much as the frame. Where
-        messages may be lost, it is asked now and then only, and what follows close behind is lost
-        too. Elsewhere the frame itself knows, which is cheaper than to ask the socket.
+        To ask whether a frame was the last costs several times as much as the frame.
         """
-        receive, option = self._receive, self._option
+        left = LEAST_FRAMES
         try:
-            while option(zmq.RCVMORE):
-                if self._lossy:
-                    for _ in range(_UNASKED_FRAMES):
-                        receive(zmq.DONTWAIT)
-                else:
-                    for _ in range(_UNASKED_FRAMES):
-                        if not receive(zmq.DONTWAIT, copy=False).more:
-                            break
-                if monotonic_ms() >= until_ms:
-                    return not option(zmq.RCVMORE) and self._ended()
+            while True:
+                if self._discard_some():
+                    self._discarding = False
+                    return True
+                left -= _UNASKED_FRAMES
+                if left <= 0 and monotonic_ms() >= until_ms:
+                    return False
         except zmq.Again:
-            pass  # went past its end, and there was nothing more
-        return self._ended()
+            self._discarding = False  # went past its end, and there was nothing more
+            return True
 
-    def _ended(self) -> bool:
-        self._discarding = False
-        return True
+    def _discard_some(self) -> bool:
+        """Throw away _UNASKED_FRAMES frames, fewer if the message ends; whether it has ended.
+
+        Where messages may be lost, it is asked only behind what looks like a routing id: is it
+        one, then its frame and the next are a whole message. Overlong messages that follow on each
+        other would else take along all that others sent meanwhile, and this node be deaf for
+        seconds. Whoever puts something like a routing id into an overlong message gets nothing
+        that he could not have sent by itself. Elsewhere each frame knows, which is cheaper than to
+        ask the socket.
+        """
+        receive = self._receive
+        if not self._lossy:
+            frames = (receive(zmq.DONTWAIT, copy=False) for _ in range(_UNASKED_FRAMES))
+            return any(not frame.more for frame in frames)
+        for _ in range(_UNASKED_FRAMES):
+            start = receive(zmq.DONTWAIT)
+            if len(start) == _CHOSEN_ID_BYTES and not start[0]:
+                content = receive(zmq.DONTWAIT, copy=False)
+                if not content.more:
+                    self._found.append([start, content.bytes])
+                    return True
+                self._hang_up(content)
+        return False
+
+    def _take_found(self) -> list[list[bytes]]:
+        found, self._found = self._found, []
+        return found

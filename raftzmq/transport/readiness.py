@@ -47,7 +47,7 @@ class Readiness:
         Args:
             socket: not watched yet.
             receives_only: nothing is done with it but to receive, and that only when ``wait``
-                named it. Saves asking it each time.
+                named it, or ``ask_next`` is told. Saves asking it each time.
         """
         descriptor = int(socket.getsockopt(zmq.FD))
         self._options[descriptor] = socket.getsockopt
@@ -76,6 +76,10 @@ class Readiness:
         self._ask = ready.intersection(options)
         self._ask.update(self._ask_always)
         return ready
+
+    def ask_next(self, name: int) -> None:
+        """Ask this socket before the next sleep: it was used although ``wait`` had not named it."""
+        self._ask.add(name)
 
     def close(self) -> None:
         """Give up watching."""

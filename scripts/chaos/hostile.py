@@ -52,6 +52,7 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
     if code:
         return [f"the table could not be made: {body}"]
+    cluster.wait_caught_up()  # a node that has not heard of the leader yet is of an earlier term
     workload = Workload(cluster.proxy)
     workload.start()
     began = time.monotonic()
@@ -74,6 +75,11 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     print(
         f"work of the processors for others than cluster, load and attackers: "
         f"{siege.others_share:.0%}"
+    )
+    worked_s, waited_s = siege.main_threads_s
+    print(
+        f"work for the attackers: {siege.attackers_share:.0%}; the main threads of nodes and proxy "
+        f"worked {worked_s:.0f} s and waited {waited_s:.0f} s for a processor"
     )
     peaks = {name: f"{peak >> 20} MiB" for name, peak in siege.peak_bytes.items()}
     print("largest anonymous memory:", json.dumps(peaks))

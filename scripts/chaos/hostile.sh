@@ -21,7 +21,9 @@ never reached one of its targets, or the workload got less than 50 writes and 50
 
 The attackers run at niceness 10, because on a network they would not compete with their victims for
 processors. What else works on this machine does: the share of it is printed, and where it is large
-a change of the term may be its doing. Running clusters are not touched.
+a change of the term may be its doing. So do the three nodes and the proxy with each other, which in
+earnest have machines of their own: how long their main threads worked, and waited for a processor,
+is printed too. Running clusters are not touched.
 
   --seconds N   the attacks are repeated until so long has passed; 60 by default
   --seed N      of order and content of the attacks; random by default, printed

@@ -160,6 +160,12 @@ def process_s(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def main_thread_s(pid: int) -> tuple[float, float]:
+    """Seconds that the first thread of a process has worked, and has waited for a processor."""
+    worked, waited, _ = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
+    return worked / 1e9, waited / 1e9
+
+
 class Siege:
     """One attacked cluster.
 
@@ -173,6 +179,9 @@ class Siege:
         peak_bytes: largest anonymous memory seen of each process.
         others_share: part of the work of the processors that was done for nobody here: what an
             election says about the attack while that is large, nobody can tell.
+        attackers_share: part of it that was done for the attackers.
+        main_threads_s: of the processes of the cluster together: worked, and waited for a processor
+            that another had.
     """
 
     def __init__(self, cluster: Cluster, scratch: Path) -> None:
@@ -184,6 +193,8 @@ class Siege:
         self.before = {name: self.state(name) for name in cluster.names}
         self.descriptors = {name: descriptors(pid) for name, pid in self._pids().items()}
         self.others_share = 0.0
+        self.attackers_share = 0.0
+        self.main_threads_s = (0.0, 0.0)
         self._attacks: list[str] = []
 
     def state(self, name: str) -> dict[str, Any]:
@@ -225,7 +236,7 @@ class Siege:
         if only is not None:
             command += ["--only", *only]
         out = self.scratch / "report.jsonl"
-        worked, ours = busy_s(), self._processor_s()
+        worked, ours, mains = busy_s(), self._processor_s(), self._main_threads_s()
         thrown_s = 0.0
         until = time.monotonic() + seconds + OVERTIME_S
         with out.open("w") as written:
@@ -242,6 +253,9 @@ class Siege:
         worked = busy_s() - worked
         ours = self._processor_s() - ours + thrown_s
         self.others_share = max(0.0, 1 - ours / worked) if worked else 0.0
+        self.attackers_share = thrown_s / worked if worked else 0.0
+        now = self._main_threads_s()
+        self.main_threads_s = now[0] - mains[0], now[1] - mains[1]
         lines = [json.loads(line) for line in out.read_text().splitlines()]
         ended = [line for line in lines if "seconds" in line]
         named = {(line["attack"], line["target"], line["began"]) for line in ended}
@@ -259,6 +273,10 @@ class Siege:
 
     def _processor_s(self) -> float:
         return sum(map(process_s, (*self._pids().values(), os.getpid())))
+
+    def _main_threads_s(self) -> tuple[float, float]:
+        found = [main_thread_s(pid) for pid in self._pids().values()]
+        return sum(worked for worked, _ in found), sum(waited for _, waited in found)
 
     def _look(self) -> None:
         for name, process in self.cluster.processes.items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from raftzmq.limits import HEARTBEAT_TICKS
 from raftzmq.node.pace import OWED_TICKS_MAX, Pace
 
 TICK_MS = 10
@@ -64,3 +65,10 @@ def test_nothing_is_slept_through_that_may_act() -> None:
     pace.rest_ms(4, 1_000)
     pace.rest_ms(1, 1_001)
     assert counted(pace, 1_035) == (0, 3)
+
+
+def test_a_leader_that_was_held_up_owes_a_heartbeat() -> None:
+    """Whatever the leader had counted before, the ticks that it owes make one due."""
+    pace = Pace(TICK_MS, 1_000)
+    pace.rest_ms(1, 1_000)
+    assert counted(pace, 1_500) == (0, HEARTBEAT_TICKS)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
 import zmq
 
+from raftzmq.transport import doorman as module
 from raftzmq.transport.doorman import (
     BLAME_BYTES_MIN,
     SLOWEST_BYTES_PER_S,
@@ -101,6 +103,24 @@ def test_that_it_has_outgrown_its_bound_is_told_while_it_lasts(context: Context)
         assert until(lambda: doorman.outgrown)
         size[0] -= 1
         assert until(lambda: not doorman.outgrown)
+
+
+@pytest.mark.parametrize(("size", "times"), [(50, 0), (51, 1), (150, 1), (151, 4)])
+def test_a_large_process_returns_freed_memory_and_a_very_large_one_often(
+    context: Context, monkeypatch: pytest.MonkeyPatch, size: int, times: int
+) -> None:
+    """Looked at once per 100 ms, for a second, on a clock that begins late."""
+    now_ms = [100_000]
+    returned = []
+    monkeypatch.setattr(module, "monotonic_ms", lambda: now_ms[0])
+    monkeypatch.setattr(module, "give_back", lambda: returned.append(now_ms[0]))
+    with open_socket(context, Purpose.CLIENT_ROUTER) as server:
+        doorman = Doorman({"client": server}, bytes_max=100, own_bytes=lambda: size)
+        for _ in range(10):
+            doorman._look()
+            now_ms[0] += 100
+        doorman.stop()
+    assert len(returned) == times
 
 
 def test_growth_costs_one_connection_per_step_and_only_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import zmq
 
@@ -63,6 +65,7 @@ def test_an_overlong_message_goes_away_and_its_connection_is_closed(
 ) -> None:
     """The turn has no time at all, so that the rest is thrown away bit by bit."""
     monkeypatch.setattr(module, "TURN_MS", 0)
+    monkeypatch.setattr(module, "LEAST_FRAMES", 0)
     server, client = pair(context)
     with server, client:
         monitor = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -80,6 +83,65 @@ def test_an_overlong_message_goes_away_and_its_connection_is_closed(
         monitor.close()
         client.send_multipart([b"", b"well"])
         assert [frames[1:] for frames in take(intake, server, 1)] == [[b"", b"well"]]
+
+
+def test_overlong_messages_take_no_message_of_a_peer_along(context: Context) -> None:
+    """A turn is taken from each connection between two messages of another, so that what peers
+    sent stands between messages that follow on each other.
+    """
+    server, stranger = pair(context)
+    with server, stranger, context.socket(zmq.DEALER) as peer:
+        peer.setsockopt(zmq.LINGER, 0)
+        peer.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+        for _ in range(5):
+            stranger.send_multipart([b"x"] * 1_000)
+        sent = [b"well %d" % number for number in range(20)]
+        for content in sent:
+            peer.send(content)
+        intake = Intake(server, 100, lossy=True)
+        time.sleep(0.2)
+        assert [content for _, content in take(intake, server, len(sent))] == sent
+        assert intake.overlong >= 1
+
+
+@pytest.mark.parametrize("start", [b"\0like", b"x"])
+def test_every_connection_that_brings_an_overlong_message_is_closed(
+    context: Context, start: bytes
+) -> None:
+    """Also the one whose message follows on another, and is thrown away with it."""
+    server, first = pair(context)
+    with server, first, context.socket(zmq.DEALER) as second:
+        second.setsockopt(zmq.LINGER, 0)
+        second.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+        monitors = []
+        for client in (first, second):
+            monitors.append(client.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+            client.send_multipart([start] * 5_000)
+        intake = Intake(server, 100, lossy=True)
+        time.sleep(0.2)
+        while server.poll(200):
+            list(intake.turn())
+        for client, monitor in zip((first, second), monitors, strict=True):
+            assert monitor.poll(5_000), "the connection is closed"
+            client.disable_monitor()
+            monitor.close()
+
+
+def test_a_turn_without_time_throws_away_its_least(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where processors are scarce, the time of a turn passes by without one."""
+    monkeypatch.setattr(module, "TURN_MS", 0)
+    server, client = pair(context)
+    with server, client, context.socket(zmq.DEALER) as peer:
+        intake = Intake(server, 100, lossy=True)
+        client.send_multipart([b"x"] * module.LEAST_FRAMES)
+        assert server.poll(5_000)
+        peer.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+        peer.send(b"well")
+        time.sleep(0.2)
+        turns = [list(intake.turn()) for _ in range(3)]
+        assert sum(map(len, turns[:2])) == 1, "the overlong one needs one turn, and a frame more"
 
 
 def test_the_longest_message_that_is_taken(context: Context) -> None:

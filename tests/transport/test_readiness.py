@@ -122,6 +122,25 @@ def test_a_message_that_a_send_took_notice_of_is_ready(context: Context) -> None
     pair.close()
 
 
+def test_a_socket_that_was_received_from_unasked_is_ready_if_that_is_told(
+    context: Context,
+) -> None:
+    pair = Pair(context, receives_only=True)
+    identity = pair.greet()
+    settle(pair)
+    for content in (b"one", b"two"):
+        pair.dealer.send(content)
+    until = time.monotonic() + WAIT_MS / 1000
+    while not pair.router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        assert time.monotonic() < until
+    time.sleep(0.05)  # both are there
+    assert pair.router.recv_multipart(zmq.DONTWAIT) == [identity, b"one"]
+    assert pair.readiness.wait(0) == set(), "its descriptor is silent"
+    pair.readiness.ask_next(pair.name)
+    assert pair.readiness.wait(0) == {pair.name}
+    pair.close()
+
+
 def test_what_came_before_it_was_watched_is_ready(context: Context) -> None:
     pair = Pair(context, receives_only=True)
     pair.dealer.send(b"first")
