@@ -54,6 +54,7 @@ class Intake:
         self._messages_max = messages_max
         self._lossy = lossy
         self._discarding = False
+        self._ended = False
         self._hung_up = -1
         self._found: list[list[bytes]] = []
         self.overlong = 0
@@ -97,7 +98,9 @@ class Intake:
 
     def _show_out(self) -> None:
         """End the connection that the message under way came by: there may be more of them."""
-        self._hang_up(self._socket.recv(zmq.DONTWAIT, copy=False))
+        frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        self._ended = not frame.more
+        self._hang_up(frame)
 
     def _hang_up(self, frame: zmq.Frame) -> None:
         """End the connection that ``frame`` came by.
@@ -115,6 +118,9 @@ class Intake:
 
         To ask whether a frame was the last costs several times as much as the frame.
         """
+        if self._ended:  # with the very frame that was one too many
+            self._ended = self._discarding = False
+            return True
         left = LEAST_FRAMES
         try:
             while True:

@@ -85,6 +85,25 @@ def test_an_overlong_message_goes_away_and_its_connection_is_closed(
         assert [frames[1:] for frames in take(intake, server, 1)] == [[b"", b"well"]]
 
 
+@pytest.mark.parametrize("lossy", [False, True])
+def test_a_message_of_one_frame_too_many_takes_no_other_along(
+    context: Context, lossy: bool
+) -> None:
+    server, client = pair(context)
+    with server, client, context.socket(zmq.DEALER) as other:
+        other.setsockopt(zmq.LINGER, 0)
+        other.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+        intake = Intake(server, 100, lossy=lossy)
+        client.send_multipart([b"x"] * FRAMES_MAX)
+        assert server.poll(5_000)
+        other.send_multipart([b"first", b"y"])
+        other.send(b"second")
+        time.sleep(0.2)
+        found = take(intake, server, 2)
+        assert [frames[1:] for frames in found] == [[b"first", b"y"], [b"second"]]
+        assert intake.overlong == 1
+
+
 def test_overlong_messages_take_no_message_of_a_peer_along(context: Context) -> None:
     """A turn is taken from each connection between two messages of another, so that what peers
     sent stands between messages that follow on each other.
