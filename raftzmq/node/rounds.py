@@ -45,7 +45,7 @@ class AppliesEntries(Protocol):
     def apply(self, entries: list[Entry]) -> None:
         """Queue committed entries, in log order."""
 
-    def apply_here(self, entries: Sequence[Entry]) -> Applied | None:
+    def apply_here(self, entries: Sequence[Entry], heard_index: int) -> Applied | None:
         """Apply them at once if that takes much less than a tick; None: ``apply`` them."""
 
     def checkpoint(self) -> None:
@@ -153,7 +153,7 @@ class Rounds:
         if abandoned != self._told_abandoned:
             self._tell_catching_up(abandoned)
         if left.committed:
-            applied = self._applier.apply_here(left.committed)
+            applied = self._applier.apply_here(left.committed, self._replica.applied_index)
             if applied is None:
                 self._applier.apply(list(left.committed))
             else:

@@ -129,10 +129,10 @@ class SimApplier(Applier):
         self._here = here
         self.given: dict[int, Entry] = {}
 
-    def apply_here(self, entries: Sequence[Entry]) -> Applied | None:
+    def apply_here(self, entries: Sequence[Entry], heard_index: int) -> Applied | None:
         """See ``Applier.apply_here``."""
         apply = super().apply_here
-        return self._here(lambda: apply(entries), entries)
+        return self._here(lambda: apply(entries, heard_index), entries)
 
     def apply(self, entries: list[Entry]) -> None:
         """See ``Applier.apply``."""

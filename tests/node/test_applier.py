@@ -210,16 +210,16 @@ def here(folder: Path, *, applied: int = 5) -> tuple[Host, Clock]:
 def test_an_entry_is_applied_here_only_while_the_thread_has_nothing_to_do(tmp_path: Path) -> None:
     host, _ = here(tmp_path)
     host.applier.apply(entries(6, 6))
-    assert host.applier.apply_here(entries(7, 7)) is None
+    assert host.applier.apply_here(entries(7, 7), 6) is None
     host.work()
-    report = host.applier.apply_here(entries(7, 8))
+    report = host.applier.apply_here(entries(7, 8), 6)
     assert report is not None
     assert [result.index for result in report.results] == [7, 8]
     assert host.applied() == [6], "who applies here need not be told by mail"
     host.applier.checkpoint()
-    assert host.applier.apply_here(entries(9, 9)) is None
+    assert host.applier.apply_here(entries(9, 9), 8) is None
     host.work()
-    assert host.applier.apply_here(entries(9, 9)) is not None
+    assert host.applier.apply_here(entries(9, 9), 8) is not None
     host.close()
 
 
@@ -229,27 +229,49 @@ def test_nothing_is_applied_here_while_something_is_left_over(tmp_path: Path) ->
     host.applier.apply(entries(6, 6))
     host.applier.checkpoint()
     assert host.applier.work()
-    assert host.applier.apply_here(entries(7, 7)) is None
+    assert host.applier.apply_here(entries(7, 7), 6) is None
     assert host.applier.work()
-    assert host.applier.apply_here(entries(7, 7)) is not None
+    assert host.applier.apply_here(entries(7, 7), 6) is not None
+    host.close()
+
+
+def test_nothing_is_applied_here_before_what_the_thread_did_was_heard(tmp_path: Path) -> None:
+    """Simulator seed 854 on 5 nodes: the report of an earlier entry came after a later one."""
+    host, _ = here(tmp_path)
+    host.applier.apply(entries(6, 6))
+    host.work()
+    assert host.applier.apply_here(entries(7, 7), 5) is None
+    assert host.applier.apply_here(entries(7, 7), 6) is not None
+    host.close()
+
+
+def test_nothing_is_applied_here_before_an_install_was_heard(tmp_path: Path) -> None:
+    """At the very index that was applied, so that no index tells."""
+    host, _ = here(tmp_path, applied=3)
+    host.applier.install(host.job)
+    host.work()
+    assert host.applier.apply_here(entries(4, 4), 3) is None
+    host.applier.apply(entries(4, 4))
+    host.work()
+    assert host.applier.apply_here(entries(5, 5), 4) is not None
     host.close()
 
 
 def test_nothing_is_applied_here_beyond_a_gap_or_twice(tmp_path: Path) -> None:
     host, _ = here(tmp_path)
-    assert host.applier.apply_here(entries(5, 6)) is None
-    assert host.applier.apply_here(entries(7, 7)) is None
+    assert host.applier.apply_here(entries(5, 6), 4) is None
+    assert host.applier.apply_here(entries(7, 7), 6) is None
     host.applier.install(host.job)  # back to 3
     host.work()
-    assert host.applier.apply_here(entries(6, 6)) is None
-    assert host.applier.apply_here(entries(4, 4)) is None, "the thread fills the gap"
+    assert host.applier.apply_here(entries(6, 6), 5) is None
+    assert host.applier.apply_here(entries(4, 4), 3) is None, "the thread fills the gap"
     host.close()
 
 
 def test_an_entry_that_is_hashed_is_not_applied_here(tmp_path: Path) -> None:
     """The hash begins before anything later is written; the applier's thread sees to it."""
     host, _ = here(tmp_path)
-    assert host.applier.apply_here([Entry(6, 1, EntryKind.CHECKSUM, b"")]) is None
+    assert host.applier.apply_here([Entry(6, 1, EntryKind.CHECKSUM, b"")], 5) is None
     host.close()
 
 
@@ -264,10 +286,10 @@ def test_what_took_longer_than_a_tick_is_left_to_the_thread_for_a_while(
         return apply_short(self, group)
 
     monkeypatch.setattr(Machine, "apply_short", slowly)
-    assert host.applier.apply_here(entries(6, 6)) is not None
-    assert host.applier.apply_here(entries(7, 7)) is None
+    assert host.applier.apply_here(entries(6, 6), 5) is not None
+    assert host.applier.apply_here(entries(7, 7), 6) is None
     clock.now_ms += HERE_PAUSE_MS
-    assert host.applier.apply_here(entries(7, 7)) is not None
+    assert host.applier.apply_here(entries(7, 7), 6) is not None
     host.close()
 
 
@@ -280,7 +302,7 @@ def test_without_room_the_thread_waits_and_not_the_caller(
         raise NoRoom("full")
 
     monkeypatch.setattr(Machine, "apply_short", full)
-    assert host.applier.apply_here(entries(6, 6)) is None
+    assert host.applier.apply_here(entries(6, 6), 5) is None
     host.applier.apply(entries(6, 6))
     host.work()
     assert host.applied() == [6]
@@ -296,8 +318,8 @@ def test_damage_that_is_found_here_is_reported_like_any_other(
         raise StorageDamaged("malformed")
 
     monkeypatch.setattr(Machine, "apply_short", malformed)
-    assert host.applier.apply_here(entries(6, 6)) is None
-    assert host.applier.apply_here(entries(6, 6)) is None
+    assert host.applier.apply_here(entries(6, 6), 5) is None
+    assert host.applier.apply_here(entries(6, 6), 5) is None
     assert [type(each) for each in host.reports] == [Failed]
     host.applier.apply(entries(6, 6))
     host.work()
