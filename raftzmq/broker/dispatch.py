@@ -255,7 +255,6 @@ class Dispatch:
         self.in_flight[batch_id] = InFlight(node, lane, items, now_ms)
         load = self.loads[node]
         load.busy[lane] += 1
-        load.requests += len(items)
         load.held[lane] += len(items)
         load.last_used = self._batch_number
         if lane is not Lane.SLOW and now_ms + ANSWER_LOST_MS < self.next_lost_ms:
@@ -273,7 +272,6 @@ class Dispatch:
         batch = self.in_flight.pop(batch_id)
         load = self.loads[batch.node]
         load.busy[batch.lane] -= 1
-        load.requests -= len(batch.items)
         load.held[batch.lane] -= len(batch.items)
 
 

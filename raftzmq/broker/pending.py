@@ -126,16 +126,20 @@ class InFlight:
 
 
 class Load:
-    """Work outstanding at one node: batches and requests by ``Lane``, and all requests."""
+    """Work outstanding at one node: batches and requests by ``Lane``."""
 
-    __slots__ = ("busy", "held", "last_used", "requests", "sizes")
+    __slots__ = ("busy", "held", "last_used", "sizes")
 
     def __init__(self) -> None:
         self.busy = [0] * len(LANES)
         self.held = [0] * len(LANES)
         self.sizes = [BatchSizes() for _ in LANES]
-        self.requests = 0
         self.last_used = 0
+
+    @property
+    def requests(self) -> int:
+        """All requests at the node."""
+        return sum(self.held)
 
 
 @dataclass(slots=True)

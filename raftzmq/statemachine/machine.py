@@ -19,8 +19,8 @@ off or a fresh connection (``statements.NeedsFresh`` says when).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -194,7 +194,7 @@ class Machine:
         work = self._decode(entries)
         results: list[EntryResult] = []
         fresh: set[int] = set()
-        try:
+        with self._working():
             while len(results) < len(work):
                 group = _next_group(work, len(results), fresh)
                 try:
@@ -210,13 +210,6 @@ class Machine:
                 results += settled
                 committed(settled)
                 self._bound_wal()
-        except NoRoom:
-            raise
-        except (StorageDamaged, StorageFailed) as error:
-            self._dead = str(error)
-            raise
-        finally:
-            self._doing = None
         return results
 
     def apply_short(self, entries: Sequence[LogEntry]) -> list[EntryResult] | None:
@@ -238,17 +231,11 @@ class Machine:
         commands = [command for _, command in work if command is not None]
         if not is_short(commands, self._limits, self._time, self._once, self._executor.runs_short):
             return None
-        try:
-            return self._settle(work, fresh=False)
-        except _Apart:
-            return None
-        except NoRoom:
-            raise
-        except (StorageDamaged, StorageFailed) as error:
-            self._dead = str(error)
-            raise
-        finally:
-            self._doing = None
+        with self._working():
+            try:
+                return self._settle(work, fresh=False)
+            except _Apart:
+                return None
 
     def checkpoint(self) -> int:
         """Make all applied entries safe from a power cut, and move them out of the WAL.
@@ -288,6 +275,19 @@ class Machine:
         except (apsw.Error, StorageDamaged, StorageFailed) as error:
             raise self._died(error) from error
         return self._applied[0]
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """While entries are applied; a failure other than for want of room kills the machine."""
+        try:
+            yield
+        except NoRoom:
+            raise
+        except (StorageDamaged, StorageFailed) as error:
+            self._dead = str(error)
+            raise
+        finally:
+            self._doing = None
 
     def _copy_wal(self) -> None:
         """A PASSIVE checkpoint; what it could not do is left to a later one.

@@ -98,7 +98,7 @@ class Intake:
 
     def _show_out(self) -> None:
         """End the connection that the message under way came by: there may be more of them."""
-        frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        frame = receive_frame(self._socket)
         self._ended = not frame.more
         self._hang_up(frame)
 
@@ -144,14 +144,14 @@ class Intake:
         that he could not have sent by itself. Elsewhere each frame knows, which is cheaper than to
         ask the socket.
         """
-        receive = self._receive
+        opened, receive = self._socket, self._receive
         if not self._lossy:
-            frames = (receive(zmq.DONTWAIT, copy=False) for _ in range(_UNASKED_FRAMES))
+            frames = (receive_frame(opened) for _ in range(_UNASKED_FRAMES))
             return any(not frame.more for frame in frames)
         for _ in range(_UNASKED_FRAMES):
             start = receive(zmq.DONTWAIT)
             if len(start) == _CHOSEN_ID_BYTES and not start[0]:
-                content = receive(zmq.DONTWAIT, copy=False)
+                content = receive_frame(opened)
                 if not content.more:
                     self._found.append([start, content.bytes])
                     return True

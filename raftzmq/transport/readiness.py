@@ -15,15 +15,11 @@ not all have been taken, and sockets that are used for anything but receiving wh
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
-from typing import Any, Final
 
 import zmq
 
+from raftzmq.transport.frames import is_readable
 from raftzmq.transport.sockets import Socket
-
-_READABLE: Final = int(zmq.POLLIN)
-_EVENTS: Final = zmq.EVENTS
 
 
 class Readiness:
@@ -32,12 +28,12 @@ class Readiness:
     What is watched is named by its descriptor. A socket must be closed after ``close``.
     """
 
-    __slots__ = ("_ask", "_ask_always", "_epoll", "_options", "_poll")
+    __slots__ = ("_ask", "_ask_always", "_epoll", "_poll", "_sockets")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._poll = self._epoll.poll
-        self._options: dict[int, Callable[[int], Any]] = {}
+        self._sockets: dict[int, Socket] = {}
         self._ask_always: list[int] = []
         self._ask: set[int] = set()
 
@@ -50,7 +46,7 @@ class Readiness:
                 named it, or ``ask_next`` is told. Saves asking it each time.
         """
         descriptor = int(socket.getsockopt(zmq.FD))
-        self._options[descriptor] = socket.getsockopt
+        self._sockets[descriptor] = socket
         self._epoll.register(descriptor, select.EPOLLIN)
         if not receives_only:
             self._ask_always.append(descriptor)
@@ -69,11 +65,11 @@ class Readiness:
         Returns:
             Who may have something. It may turn out to be nothing: a receive must not wait.
         """
-        options = self._options
-        ready = {each for each in self._ask if options[each](_EVENTS) & _READABLE}
+        sockets = self._sockets
+        ready = {each for each in self._ask if is_readable(sockets[each])}
         for descriptor, _ in self._poll(0 if ready else timeout_ms / 1000):
             ready.add(descriptor)
-        self._ask = ready.intersection(options)
+        self._ask = ready.intersection(sockets)
         self._ask.update(self._ask_always)
         return ready
 
