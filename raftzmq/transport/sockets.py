@@ -173,7 +173,23 @@ def open_context() -> Context:
     """
     require_libzmq()
     bound_arenas()
-    return zmq.Context(io_threads=2)
+    context: Context = zmq.Context(io_threads=2)
+    _lend_once(context)
+    return context
+
+
+def _lend_once(context: Context) -> None:
+    """Lend libzmq a frame (``copy=False``) while the process has one thread.
+
+    The first loan sets up pyzmq's garbage collector, and nothing keeps two threads from doing so
+    at once (zmq/utils/garbage.py): several contexts then stay behind, and frames lent through all
+    but the last of them are never given back.
+    """
+    with context.socket(zmq.PAIR) as lender, context.socket(zmq.PAIR) as taker:
+        taker.bind("inproc://lend-once")
+        lender.connect("inproc://lend-once")
+        lender.send(bytes(COPY_BYTES_MAX + 1), copy=False)
+        taker.recv()
 
 
 def open_socket(context: Context, purpose: Purpose) -> Socket:

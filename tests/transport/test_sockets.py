@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import zmq
 
@@ -127,3 +130,13 @@ def test_a_dealer_without_connection_queues_nothing(context: Context) -> None:
         connect(dealer, "tcp://127.0.0.1:1")
         with pytest.raises(zmq.Again):
             dealer.send(b"request", zmq.DONTWAIT)
+
+
+def test_frames_can_be_lent_before_there_are_threads() -> None:
+    """In a process of its own: whoever lends first in one has settled it for all others."""
+    program = (
+        "from raftzmq.transport.sockets import open_context;"
+        "from zmq.utils.garbage import gc;"
+        "assert not gc.is_alive(); context = open_context(); assert gc.is_alive(); context.term()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
