@@ -42,25 +42,42 @@ def finished(state: RaftState, peer: NodeId, *, installed: bool) -> None:
 
 
 def install(state: RaftState, snapshot: Snapshot, sender: NodeId, term: int) -> bool:
-    """A staged snapshot of a leader of ``term``: take it as the log's base, if it is news.
+    """A staged snapshot of a leader of ``term``: hear that leader, and take what it sent.
+
+    An old leader is refused as for an append, but its snapshot is taken all the same: the host's
+    state holds it by now, and what it holds is committed in every later term (thesis 3.6.3).
 
     Returns:
-        False when it is not: of an old term, or of what is committed here already; or when
-        the log holds its last entry, so that committing up to there does the same.
+        False when it is no news: committed here already, or the log holds its last entry, so
+        that committing up to there does the same.
+
+    Raises:
+        InvariantBroken: this node leads and its log lacks what the snapshot holds.
     """
     if term < state.term:
         replication.refuse_append(state, sender)
-        return False
+        return _take(state, snapshot)
     if term > state.term:
         roles.become_follower(state, term, sender, "higher term in a snapshot")
     if state.role is Role.LEADER:
         return False
     roles.hear_leader(state, sender)
+    taken = _take(state, snapshot)
+    replication.acknowledge(state, sender, state.commit_index)
+    return taken
+
+
+def _take(state: RaftState, snapshot: Snapshot) -> bool:
     if state.log.term_at(snapshot.index) == snapshot.term:
         commit.commit_to(state, snapshot.index)
     if snapshot.index <= state.commit_index:
-        replication.acknowledge(state, sender, state.commit_index)
         return False
+    check(
+        state.role is not Role.LEADER,
+        "a leader's log holds every committed entry",
+        snapshot=snapshot.index,
+        last_index=state.log.last_index,
+    )
     state.log.reset(LogPosition(snapshot.index, snapshot.term))
     state.commit_index = snapshot.index
     state.stable_index = snapshot.index
@@ -68,7 +85,6 @@ def install(state: RaftState, snapshot: Snapshot, sender: NodeId, term: int) -> 
     state.committed_given = snapshot.index
     state.install = snapshot
     membership.adopt(state, snapshot.configuration)
-    replication.acknowledge(state, sender, snapshot.index)
     return True
 
 

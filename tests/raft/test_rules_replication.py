@@ -376,6 +376,51 @@ def test_install_twice_before_a_ready() -> None:
     assert ready.install == second
 
 
+def test_install_of_an_old_term_is_taken_and_its_sender_refused() -> None:
+    """Simulator seeds 1553 (3 nodes) and 1631 (5): a newer term was heard while it was installed.
+
+    The host's state holds the snapshot by then; without it in the log, applied would be ahead
+    of commit for good. What is committed is so in every later term (thesis 3.6.3).
+    """
+    lone = Lone([1, 1], term=3)
+    snapshot = Snapshot(index=7, term=2, configuration=THREE)
+    assert lone.raft.install_snapshot(snapshot, "n2", 2)
+    ready = lone.raft.ready()
+    assert ready is not None
+    assert ready.install == snapshot
+    (answer,) = ready.messages_after_persist
+    assert isinstance(answer, AppendResponse)
+    assert (answer.accepted, answer.term) == (False, 3)
+    assert lone.raft.leader is None
+    assert lone.raft.last_position == LogPosition(7, 2)
+    assert (lone.raft.commit_index, lone.raft.stable_index) == (7, 7)
+    lone.step(append("n3", 3, (7, 2), [3], commit=8))
+    assert lone.applied == [8]
+
+
+def test_install_of_an_old_term_spares_what_was_acknowledged_since() -> None:
+    """The new leader's log holds the snapshot's last entry, so this log may not be cut."""
+    lone = Lone([1, 1], term=2)
+    lone.step(append("n3", 3, (2, 1), [2, 3], commit=2))
+    assert not lone.raft.install_snapshot(Snapshot(index=3, term=2, configuration=THREE), "n2", 2)
+    assert (lone.raft.commit_index, lone.raft.last_position.index) == (3, 4)
+
+
+def test_a_leader_commits_what_a_snapshot_of_an_old_term_holds() -> None:
+    """It led before the install that it began as a follower was done."""
+    lone = Lone([1, 1, 1], applied=1)
+    lone.lead()
+    assert lone.raft.commit_index == 1
+    assert not lone.raft.install_snapshot(Snapshot(index=3, term=1, configuration=THREE), "n2", 1)
+    assert (lone.raft.role, lone.raft.commit_index) == (Role.LEADER, 3)
+
+
+def test_a_leader_without_what_a_snapshot_holds_stops() -> None:
+    lone = leader(Lone([1, 1, 1]))
+    with pytest.raises(InvariantBroken, match="holds every committed entry"):
+        lone.raft.install_snapshot(Snapshot(index=9, term=1, configuration=THREE), "n2", 1)
+
+
 def test_install_brings_the_configuration() -> None:
     """Thesis 4.1, R46: the snapshot's is in force at once."""
     lone = Lone()
