@@ -22,15 +22,11 @@ from raftzmq import limits
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.node.gate import StateGate
 from raftzmq.node.niceness import NICE, LongWork, be_nice
+from raftzmq.node.short_turns import ShortTurns
 from raftzmq.raft.types import Entry, EntryKind, LogPosition, Snapshot
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
 from raftzmq.transport.clock import monotonic_ms
 
-HERE_MS_MAX: Final = 10
-"""A tick: what should have been short and took longer had to wait for the disk, or the schema is
-not what it looks like."""
-HERE_PAUSE_MS: Final = 10_000
-"""For so long after that everything is left to the applier's thread."""
 _MAY_BE_SHORT: Final = (EntryKind.COMMAND, EntryKind.NOOP)
 NO_ROOM_WAIT_S = 5.0
 """An entry for which there was no room is tried again at the latest after so long."""
@@ -126,8 +122,7 @@ class Applier:
         clock_ms: Callable[[], int] = monotonic_ms,
     ) -> None:
         self._reached_checksum = reached_checksum
-        self._clock_ms = clock_ms
-        self._here_from_ms = 0
+        self._turns = ShortTurns(clock_ms)
         self._given = self._taken = self._done = 0
         self._awaits_next = False
         self._was_replaced = False
@@ -194,18 +189,14 @@ class Applier:
         """
         if self._given != self._done or not self._may_apply_here(entries, heard_index):
             return None
-        begun_ms = self._clock_ms()
         try:
-            results = self._machine.apply_short([_log_entry(entry) for entry in entries])
+            with self._turns.measured():
+                results = self._machine.apply_short([_log_entry(entry) for entry in entries])
         except NoRoom:
             return None  # whose wait for room is the business of the applier's thread
         except StorageDamaged as error:
             self._damaged(error)
             return None
-        finally:
-            now_ms = self._clock_ms()
-            if now_ms - begun_ms > HERE_MS_MAX:
-                self._here_from_ms = now_ms + HERE_PAUSE_MS
         return None if results is None else Applied(results)
 
     def checkpoint(self) -> None:
@@ -287,7 +278,7 @@ class Applier:
     def _may_apply_here(self, entries: Sequence[Entry], heard_index: int) -> bool:
         return (
             not (self._is_damaged or self._was_replaced)
-            and self._clock_ms() >= self._here_from_ms
+            and self._turns.allowed
             and entries[0].index == heard_index + 1 == self._machine.applied[0] + 1
             and all(entry.kind in _MAY_BE_SHORT for entry in entries)
         )

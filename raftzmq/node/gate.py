@@ -60,6 +60,21 @@ class StateGate:
                 self._running -= 1
                 self._condition.notify_all()
 
+    @contextmanager
+    def reading_now(self) -> Iterator[int | None]:
+        """As ``reading``, for whoever must not wait; yields None while an install goes on."""
+        with self._condition:
+            generation = None if self._exclusive else self._generation
+            if generation is not None:
+                self._running += 1
+        try:
+            yield generation
+        finally:
+            if generation is not None:
+                with self._condition:
+                    self._running -= 1
+                    self._condition.notify_all()
+
     def saw(self, index: int) -> None:
         """A snapshot stands at ``index``; called inside ``reading``.
 
@@ -126,3 +141,10 @@ class LentReader:
             self._generation = generation
             self._gate.register(self._reader)
         return self._reader
+
+    def close(self) -> None:
+        """Close the reader, if one is open; its owner runs nothing any more."""
+        if self._reader is not None:
+            self._gate.forget(self._reader)
+            self._reader.close()
+            self._reader = None

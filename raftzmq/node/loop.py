@@ -33,6 +33,7 @@ from raftzmq.node.pace import Pace
 from raftzmq.node.queries import Queries
 from raftzmq.node.rounds import Mail, Rounds
 from raftzmq.node.service import ClientService
+from raftzmq.node.short_reads import ShortReads
 from raftzmq.node.snapshots import NodeSnapshots
 from raftzmq.node.startup import Opened, apply_limits, open_machine
 from raftzmq.node.status import StatusReport
@@ -43,8 +44,9 @@ from raftzmq.raft.types import Configuration, Standing
 from raftzmq.replica.admission import Admission
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.transfer import Transfers
+from raftzmq.statemachine.point_reads import PointReads
 from raftzmq.storage.contract import Memory
-from raftzmq.transport.clock import monotonic_ms, wall_ms
+from raftzmq.transport.clock import monotonic_ms, monotonic_s, wall_ms
 from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.frames import receive, send
@@ -179,13 +181,18 @@ class Node:
         fast = [f"fast-{n}".encode() for n in range(bounds.read_workers_fast)]
         slow = [f"slow-{n}".encode() for n in range(bounds.read_workers_slow)]
         self._workers = Workers(
-            self._context, self._gate, bounds, lambda error: self._mail.put(Failed(error))
+            self._context,
+            self._gate,
+            bounds,
+            lambda error: self._mail.put(Failed(error)),
+            points := PointReads(),
         )
         self._workers.start(fast)
         self._workers.start(slow, nice=NICE)
         numbers, switches = itertools.count(1), self._workers.switches
         self._fast = WorkerPool(fast, self._worker_router, switches, numbers)
         self._slow = WorkerPool(slow, self._worker_router, switches, numbers)
+        self._short = ShortReads(self._fast, self._gate, points, bounds, monotonic_ms, monotonic_s)
         self._queries = Queries(
             node=name,
             boot=boot,
@@ -198,7 +205,7 @@ class Node:
         self._service = ClientService(
             replica=self._replica,
             conditions=self._conditions,
-            fast=self._fast,
+            fast=self._short,
             slow=self._slow,
             queries=self._queries,
             send=self._send_reply,
@@ -462,6 +469,7 @@ class Node:
             partial(self._worker_router.close, 0),
             self._context.term,
             self._workers.join,
+            self._short.close,
             self._mail.close,
             self._replica.close,
         ]

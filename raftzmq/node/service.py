@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
-from typing import Protocol
 
 from raftzmq import limits
 from raftzmq.errors import (
@@ -36,7 +35,7 @@ from raftzmq.node.freshness import Freshness
 from raftzmq.node.queries import Queries
 from raftzmq.node.room import Room, fail_all
 from raftzmq.node.verify import verify
-from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job
+from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, ReadPool
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.requests import PendingReads, PendingWrites
@@ -65,16 +64,6 @@ _AGAIN = int(Flags.AGAIN)
 _FAST_ONLY = int(Flags.FAST_ONLY)
 _FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
 _TIMEOUT: Callable[[RequestHeader], int] = attrgetter("timeout_ms")
-
-
-class ReadPool(Protocol):
-    """Whoever runs reads; see ``node.workers.WorkerPool``."""
-
-    def submit(self, job: Job) -> None:
-        """Run ``job`` now or when there is somebody for it."""
-
-    def refuse(self, error: RequestError) -> None:
-        """Answer every read with ``error``, queued or running."""
 
 
 @dataclass(slots=True)

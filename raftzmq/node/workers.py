@@ -12,7 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias, cast
+from functools import partial
+from typing import Protocol, TypeAlias, cast
 
 import msgpack
 import zmq
@@ -31,6 +32,7 @@ from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
 from raftzmq.node.niceness import be_nice
 from raftzmq.statemachine.digest import DigestAbandoned, Pinned
+from raftzmq.statemachine.point_reads import PointReads
 from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
 from raftzmq.transport.sockets import COPY_BYTES_MAX, Context, Purpose, Socket, open_socket
@@ -92,6 +94,16 @@ class Job:
                 request = batch.requests[position]
                 return request.client, request.payload
         return self.client, self.payload
+
+
+class ReadPool(Protocol):
+    """Whoever runs reads; see ``WorkerPool``."""
+
+    def submit(self, job: Job) -> None:
+        """Run ``job`` now or when there is somebody for it."""
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer every read with ``error``, queued or running."""
 
 
 class WorkerPool:
@@ -233,6 +245,7 @@ class Workers:
         gate: lends them state.db.
         bounds: how long reads may take and how much they may return.
         failed: told when state.db is damaged, and when one cannot go on.
+        points: told which texts are point reads.
     """
 
     def __init__(
@@ -241,7 +254,9 @@ class Workers:
         gate: StateGate,
         bounds: LimitsConfig,
         failed: Callable[[BaseException], None],
+        points: PointReads | None = None,
     ) -> None:
+        self._points = points
         self._context = context
         self._bounds = bounds
         self._failed = failed
@@ -277,7 +292,7 @@ class Workers:
         socket.setsockopt(zmq.ROUTING_ID, name)
         socket.connect(ADDRESS)
         connected()
-        lent = LentReader(self._gate, Reader)
+        lent = LentReader(self._gate, partial(Reader, points=self._points))
         switch = self.switches[name]
         try:
             while True:

@@ -38,6 +38,7 @@ from raftzmq.node.pace import OWED_TICKS_MAX
 from raftzmq.node.queries import Queries
 from raftzmq.node.rounds import Mail, Rounds
 from raftzmq.node.service import ClientService
+from raftzmq.node.short_reads import ShortReads
 from raftzmq.node.snapshots import NodeSnapshots
 from raftzmq.node.startup import apply_limits, reconcile
 from raftzmq.node.status import StatusReport
@@ -50,10 +51,11 @@ from raftzmq.replica.transfer import Partial, Transfers
 from raftzmq.sim.chance import Chance
 from raftzmq.sim.disk import DiskHabits, SimFolder, SimLogStore
 from raftzmq.sim.power import PowerFiles
-from raftzmq.sim.reads import SimPool
+from raftzmq.sim.reads import ChancePool, SimPool
 from raftzmq.sim.schedule import Schedule
 from raftzmq.statemachine.digest import Pinned
 from raftzmq.statemachine.machine import Machine
+from raftzmq.statemachine.point_reads import PointReads
 from raftzmq.storage.contract import Memory
 from raftzmq.storage.install_plan import planned_steps, write_plan
 from raftzmq.storage.snapshot_file import IncomingSnapshot, finish_interrupted_install
@@ -359,12 +361,16 @@ class SimHost:
             config, self.replica, self.conditions, clock=lambda: self.schedule.now_ms, pid=1
         )
         self.observers = Observers(self._push, bounds.heartbeat_ticks * bounds.tick_ms)
-        pools = [SimPool(self.gate, self._read_later, self._read_done) for _ in range(2)]
+        points = PointReads()
+        fast, slow = (
+            SimPool(self.gate, self._read_later, self._read_done, points) for _ in range(2)
+        )
+        short = ShortReads(fast, self.gate, points, bounds, lambda: self.schedule.now_ms, float)
         self.service = ClientService(
             replica=self.replica,
             conditions=self.conditions,
-            fast=pools[0],
-            slow=pools[1],
+            fast=ChancePool(fast, short, lambda: self.world_chance.hit(500)),
+            slow=slow,
             queries=Queries(
                 node=name,
                 boot=boot,

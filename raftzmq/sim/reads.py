@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 import msgpack
 
 from raftzmq.errors import RequestError
 from raftzmq.node.gate import LentReader, StateGate
+from raftzmq.node.short_reads import ShortReads
 from raftzmq.node.workers import RUN_DIGEST, Job
 from raftzmq.statemachine.digest import content_digest
+from raftzmq.statemachine.point_reads import PointReads
 from raftzmq.statemachine.readers import Reader
 from raftzmq.wire.payload import encode_error
 
@@ -24,6 +27,7 @@ class SimPool:
         gate: lends state.db.
         later: calls back in a while, unless the node dies before.
         answered: hands the finished job to the raft thread, in a while.
+        points: told which texts are point reads.
     """
 
     def __init__(
@@ -31,11 +35,12 @@ class SimPool:
         gate: StateGate,
         later: Callable[[Callable[[], None]], None],
         answered: Callable[[Callable[[], None]], None],
+        points: PointReads,
     ) -> None:
         self._gate = gate
         self._later = later
         self._answered = answered
-        self._lent = LentReader(gate, Reader)
+        self._lent = LentReader(gate, partial(Reader, points=points))
         self._open: list[Job] = []
 
     def submit(self, job: Job) -> None:
@@ -80,3 +85,26 @@ class SimPool:
                 batch.answer(position, code, body, index)
 
         self._answered(finished)
+
+
+class ChancePool:
+    """A pool with the production shortcut in front, taken by chance: both ways must be gone.
+
+    Args:
+        pool: the way round.
+        short: the shortcut.
+        chance: asked for each job whether to take it.
+    """
+
+    def __init__(self, pool: SimPool, short: ShortReads, chance: Callable[[], bool]) -> None:
+        self._pool = pool
+        self._short = short
+        self._chance = chance
+
+    def submit(self, job: Job) -> None:
+        """Run ``job`` now or in a while."""
+        (self._short if self._chance() else self._pool).submit(job)
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer every read with ``error``, queued or running."""
+        self._pool.refuse(error)

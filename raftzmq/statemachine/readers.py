@@ -29,6 +29,7 @@ from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
+from raftzmq.statemachine.point_reads import PointReads, is_point_read
 from raftzmq.statemachine.reply import Reply, ResultPacker, carried_out, refusal
 from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
 
@@ -51,15 +52,25 @@ class Reader:
     Args:
         path: of state.db, which a Machine has created.
         bounds: limits on statements, values and parameters.
+        points: texts that turn out to be point reads are put down here.
+        busy_ms: how long to wait for a lock of SQLite's; readers seldom meet one.
 
     Raises:
         StorageDamaged: not a database.
         StorageFailed: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, bounds: ApplyLimits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bounds: ApplyLimits | None = None,
+        *,
+        points: PointReads | None = None,
+        busy_ms: int = _BUSY_MS,
+    ) -> None:
         self._bounds = bounds or ApplyLimits()
-        self._connection = open_reader(path)
+        self._points = points
+        self._connection = open_reader(path, busy_ms)
         configure(self._connection, self._bounds)
         self._authorizer = Authorizer(reader=True)
         self._connection.authorizer = self._authorizer
@@ -83,6 +94,11 @@ class Reader:
     def applied_index(self) -> int:
         """Applied index of the snapshot that the last ``begin`` or ``run`` used."""
         return self._applied
+
+    @property
+    def schema_version(self) -> int:
+        """Of the snapshot that the last ``begin`` or ``run`` used."""
+        return self._schema_version
 
     def begin(self) -> int:
         """Open a snapshot that the following runs share; returns its applied index.
@@ -187,6 +203,7 @@ class Reader:
             authorizer.asked = True
             try:
                 columns = self._columns.get(sql)
+                is_new = columns is None
                 if columns is None:
                     columns, rows, left = self._query(sql, parameters, left)
                 else:
@@ -207,8 +224,14 @@ class Reader:
                 ) from error
             finally:
                 authorizer.asked = False
+            if is_new and sql in self._columns:
+                self._learn(sql, parameters)
             results.append([0, 0, columns, rows])
         return carried_out(self._pack(results))
+
+    def _learn(self, sql: str, parameters: Parameters) -> None:
+        if self._points is not None and is_point_read(self._connection, sql, parameters):
+            self._points.learn(sql, self._schema_version)
 
     def _query(
         self, sql: str, parameters: Parameters, left: int
@@ -317,8 +340,8 @@ class Reader:
                 self._own.execute("COMMIT", prepare_flags=OWN)
 
 
-def open_reader(path: Path) -> apsw.Connection:
-    """A read-only connection to state.db.
+def open_reader(path: Path, busy_ms: int = _BUSY_MS) -> apsw.Connection:
+    """A read-only connection to state.db, that waits for a lock for so long.
 
     Raises:
         StorageDamaged: not a database.
@@ -328,7 +351,7 @@ def open_reader(path: Path) -> apsw.Connection:
         connection = apsw.Connection(
             str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=_STATEMENT_CACHE
         )
-        connection.set_busy_timeout(_BUSY_MS)
+        connection.set_busy_timeout(busy_ms)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     except (apsw.NotADBError, apsw.CorruptError) as error:

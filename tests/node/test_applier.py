@@ -12,8 +12,6 @@ import pytest
 from raftzmq.errors import NoRoom, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken
 from raftzmq.node.applier import (
-    HERE_MS_MAX,
-    HERE_PAUSE_MS,
     Applied,
     Applier,
     Failed,
@@ -23,6 +21,7 @@ from raftzmq.node.applier import (
     Stuck,
 )
 from raftzmq.node.gate import StateGate
+from raftzmq.node.short_turns import PAUSE_MS, TURN_MS_MAX, ShortTurns
 from raftzmq.raft.types import Configuration, Entry, EntryKind, Snapshot
 from raftzmq.statemachine.machine import LogEntry, Machine
 
@@ -203,7 +202,7 @@ class Clock:
 
 def here(folder: Path, *, applied: int = 5) -> tuple[Host, Clock]:
     host, clock = Host(folder, applied=applied, snapshot=3), Clock()
-    host.applier._clock_ms = clock
+    host.applier._turns = ShortTurns(clock)
     return host, clock
 
 
@@ -282,13 +281,13 @@ def test_what_took_longer_than_a_tick_is_left_to_the_thread_for_a_while(
     apply_short = Machine.apply_short
 
     def slowly(self: Machine, group: list[LogEntry]) -> object:
-        clock.now_ms += HERE_MS_MAX + 1
+        clock.now_ms += TURN_MS_MAX + 1
         return apply_short(self, group)
 
     monkeypatch.setattr(Machine, "apply_short", slowly)
     assert host.applier.apply_here(entries(6, 6), 5) is not None
     assert host.applier.apply_here(entries(7, 7), 6) is None
-    clock.now_ms += HERE_PAUSE_MS
+    clock.now_ms += PAUSE_MS
     assert host.applier.apply_here(entries(7, 7), 6) is not None
     host.close()
 
