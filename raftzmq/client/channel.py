@@ -8,7 +8,7 @@ Not thread-safe.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,8 +22,10 @@ from raftzmq.transport.sockets import Context, Purpose, Socket, connect, open_so
 from raftzmq.wire.version import CLIENT_FRAME
 
 CONNECT_MS: Final = 500
-"""An address that has not completed a handshake after this is passed over. Doubled with each
-round in which no address did: on a busy machine an impatient client would never get in."""
+"""An address that has not completed a handshake after this is passed over. Doubled with each time
+in a row: on a busy machine, or over 200 ms of round trip, an impatient client would never get in.
+Counted for each address by itself: a client that leaves one proxy because it is cut off would else
+always come back to it, having been as impatient with the other as the first time."""
 _PATIENCE_MAX: Final = 2
 """Doublings of CONNECT_MS."""
 INBOX_MAX: Final = 10_000
@@ -61,6 +63,7 @@ class Channel:
         self._monitor_name = 0
         self._opened_ms = 0
         self._failed_in_a_row = 0
+        self._too_slow: Counter[str] = Counter()
         self._next_open_ms = 0
         self._inbox: deque[list[bytes]] = deque()
         self.ready = False
@@ -121,13 +124,13 @@ class Channel:
             self.go_elsewhere()
             return False
         if not self.ready and monotonic_ms() - self._opened_ms >= self._patience_ms():
+            self._too_slow[self.address] += 1
             self.go_elsewhere()
             return False
         return True
 
     def _patience_ms(self) -> int:
-        rounds = self._failed_in_a_row // len(self.addresses)
-        return CONNECT_MS << min(rounds, _PATIENCE_MAX)
+        return CONNECT_MS << min(self._too_slow[self.address], _PATIENCE_MAX)
 
     def send(self, frame: bytes) -> bool:
         """Send one batch; False when the socket does not take it now."""
@@ -179,6 +182,7 @@ class Channel:
                 return True
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.ready = True
+                del self._too_slow[self.address]
             elif event in _GONE:
                 return False
         return True

@@ -11,6 +11,7 @@ import json
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -56,9 +57,10 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     workload = Workload(cluster.proxy)
     workload.start()
     began = time.monotonic()
-    reads = writes = 0
+    reads = writes = quiet = 0
     try:
         siege = Siege(cluster, cluster.folder)
+        quiet = len(workload.took_s)
         reads, writes = workload.reads, len(workload.acknowledged)
         siege.run(seed, arguments.scale, seconds=arguments.seconds, only=arguments.only)
         reads, writes = workload.reads - reads, len(workload.acknowledged) - writes
@@ -68,8 +70,18 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     thrown = sum(line["thrown"] for line in siege.report)
     print(
         f"{len(siege.report)} attacks, {thrown} things thrown in {took:.0f} s; meanwhile "
-        f"{writes} writes and {reads} reads, the slowest {workload.slowest_s:.2f} s"
+        f"{writes} writes and {reads} reads, the slowest {max(workload.took_s):.2f} s"
     )
+    for when, took_s in (
+        ("before", workload.took_s[:quiet]),
+        ("meanwhile", workload.took_s[quiet:]),
+    ):
+        if len(took_s) > 1:
+            hundredths = statistics.quantiles(took_s, n=100, method="inclusive")
+            print(
+                f"a request {when}: median {hundredths[49] * 1000:.0f} ms, "
+                f"99 % within {hundredths[98] * 1000:.0f} ms"
+            )
     for at_s, kind, took_s in sorted(workload.slow):
         print(f"slow: a {kind} at {at_s:.0f} s took {took_s:.1f} s")
     print(

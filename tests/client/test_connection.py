@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import zmq
 
 import raftzmq
-from raftzmq.client.channel import CONNECT_MS
+from raftzmq.client.channel import CONNECT_MS, Channel
 from raftzmq.client.session import Call
 from raftzmq.errors import (
     ConfigError,
@@ -23,7 +24,15 @@ from raftzmq.errors import (
     Rejected,
     Unavailable,
 )
-from raftzmq.wire.client import Flags, Kind, Level, RequestHeader
+from raftzmq.transport.sockets import Context
+from raftzmq.wire.client import (
+    Flags,
+    Kind,
+    Level,
+    RequestHeader,
+    encode_batch,
+    encode_request,
+)
 from raftzmq.wire.payload import decode_statements, encode_results
 from tests.client.fake_node import Answer, FakeNode, broker, fail, nodes, ok
 from tests.client.slow_door import slow_door
@@ -209,6 +218,26 @@ def test_a_server_that_is_slow_to_let_clients_in_is_waited_for(trio: list[FakeNo
         raftzmq.connect(address) as db,
     ):
         assert db.write("insert").server == "n1"
+
+
+def test_each_address_gets_more_patience_whatever_the_others_do(trio: list[FakeNode]) -> None:
+    """A proxy that is cut off lets clients in at once, and the one that is not is far away."""
+    context: Context = zmq.Context()
+    with slow_door(trio[0].port, delay_s=1.2 * CONNECT_MS / 1000) as far:
+        near = trio[1].address
+        channel = Channel([near, far], context)
+        left = 0
+        while not (channel.ready and channel.address == far):
+            if channel.ready:
+                assert left < 2, "it was tried twice, the second time for longer than it takes"
+                left += 1
+                channel.send(encode_batch([encode_request(Kind.WRITE, b"c", left)]))
+                while channel.receive() is None:
+                    channel.wait(1_000)
+                channel.go_elsewhere()
+            channel.wait(1_000)
+        channel.close()
+    context.term()
 
 
 def test_an_answer_that_got_lost_is_asked_for_again(trio: list[FakeNode]) -> None:

@@ -72,6 +72,7 @@ class Workload:
     Attributes:
         acknowledged: keys whose insert was acknowledged.
         errors: whatever went wrong.
+        took_s: what each request took.
         slow: requests that took SLOW_S or longer: seconds since the start, kind, seconds.
     """
 
@@ -79,7 +80,7 @@ class Workload:
     acknowledged: set[int] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     reads: int = 0
-    slowest_s: float = 0.0
+    took_s: list[float] = field(default_factory=list)
     slow: list[tuple[float, str, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Workload:
                     except Exception as error:  # noqa: BLE001 - every error is the finding
                         self.errors.append(f"{type(error).__name__}: {error}")
                     took_s = time.monotonic() - began
-                    self.slowest_s = max(self.slowest_s, took_s)
+                    self.took_s.append(took_s)
                     if took_s >= SLOW_S:
                         self.slow.append((began - start, work.__name__.strip("_"), took_s))
                     time.sleep(0.002)
