@@ -58,7 +58,7 @@ class VerifiedMeanwhile:
         self._partial.close()
 
     def stop(self) -> None:
-        """End the thread, after a piece of a megabyte; a second call does nothing."""
+        """End the thread, after the piece that it reads; a second call does nothing."""
         self._stopping = True
         self._more.set()
         self._thread.join()

@@ -25,7 +25,9 @@ from raftzmq.statemachine.outcomes import storage_failed
 from raftzmq.statemachine.readers import open_reader
 
 _PAGES_PER_STEP: Final = 2_048
-_READ_BYTES: Final = 1 << 20
+_READ_BYTES: Final = 1 << 18
+"""Into one buffer, which stays in the processor's cache: larger ones, made anew each time, cost half
+as much again as the hash itself."""
 _DIGEST_BYTES: Final = 32
 
 
@@ -98,9 +100,10 @@ def take(
 def file_digest(path: Path) -> bytes:
     """blake2b of the bytes of ``path``, 32 bytes."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
     return digest.digest()
 
 
