@@ -63,7 +63,7 @@ from raftzmq.wire.client import encode_batch, encode_reply
 from raftzmq.wire.transfer import SnapshotOffer
 from raftzmq.wire.version import CLIENT_FRAME
 
-CHUNK_BYTES: Final = 16 << 10
+CHUNK_BYTES: Final = 4 << 10
 """A snapshot of these small databases travels in several chunks all the same."""
 WALL_MS: Final = 1_700_000_000_000
 

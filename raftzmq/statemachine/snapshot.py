@@ -26,8 +26,8 @@ from raftzmq.statemachine.readers import open_reader
 
 _PAGES_PER_STEP: Final = 2_048
 _READ_BYTES: Final = 1 << 18
-"""Into one buffer, which stays in the processor's cache: larger ones, made anew each time, cost half
-as much again as the hash itself."""
+"""Into one buffer, which stays in the processor's cache: larger ones, made anew each time, cost
+half as much again as the hash itself."""
 _DIGEST_BYTES: Final = 32
 
 
