@@ -205,8 +205,6 @@ class NodeSnapshots:
         if held is None:
             return take(self._gate.path, path, stopping=self._is_stopping)
         try:
-            if not held.is_open:
-                raise SnapshotAbandoned("state.db was replaced before it was copied")
             return take(self._gate.path, path, held=held, stopping=self._is_stopping)
         finally:
             # Whatever went wrong: the WAL of state.db grows as long as the file is held.

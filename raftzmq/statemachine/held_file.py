@@ -107,8 +107,9 @@ class HeldFile:
         self._stop = True
 
     def close(self) -> None:
-        """Let the file go; a second call does nothing."""
+        """Let the file go, and begin no copy of it any more; a second call does nothing."""
         self.is_open = False
+        self._stop = True
         self._connection.close(True)
 
     def _row(self, sql: str) -> Any:

@@ -209,6 +209,17 @@ def test_a_copy_that_fails_lets_the_file_go(host: Host, monkeypatch: pytest.Monk
     assert not held.is_open
 
 
+def test_a_copy_that_cannot_begin_lets_the_file_go(host: Host) -> None:
+    held = host.take()
+    assert held is not None
+    (host.path.parent / "outgoing.snapshot").mkdir()
+    host.snapshots.copy()
+    assert isinstance(host.mail.get_nowait(), TakeFailed)
+    assert not held.is_open
+    host.write()
+    assert host.take() is not None
+
+
 def test_after_a_stop_nothing_is_held(host: Host) -> None:
     host.snapshots.take()
     host.snapshots.stop()

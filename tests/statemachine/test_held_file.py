@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import apsw
@@ -101,6 +102,33 @@ def test_beside_a_read_of_an_older_snapshot_nothing_is_held(filled: World, tmp_p
     assert content_digest(tmp_path / "copy.db") == content_digest(filled.path)
 
 
+def test_it_waits_for_a_reader_that_ends_in_time(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Pinned(filled.path)
+    filled.ok("INSERT INTO t VALUES(2)")
+    waiting = threading.Event()
+    copy_wal = Machine._copy_wal
+
+    def noted(machine: Machine, patience_ms: int = 0) -> None:
+        if patience_ms:
+            waiting.set()
+        copy_wal(machine, patience_ms)
+
+    def end() -> None:
+        waiting.wait()
+        reader.close()
+
+    monkeypatch.setattr(Machine, "_copy_wal", noted)
+    ending = threading.Thread(target=end)
+    ending.start()
+    held = filled.machine.hold_file(30_000)
+    waiting.set()
+    ending.join()
+    assert held is not None
+    held.close()
+
+
 def test_a_mark_at_the_last_frame_that_was_copied_holds_the_file_as_well(filled: World) -> None:
     """What SQLite gives a reader that finds the lock of those who ignore the WAL taken."""
     reader = Pinned(filled.path)
@@ -168,6 +196,13 @@ def test_a_copy_that_fails_leaves_nothing(
         take(filled.path, tmp_path / "copy.db", held=held)
     assert not (tmp_path / "copy.db").exists()
     assert not held.is_open
+
+
+def test_what_was_let_go_is_not_copied(filled: World, tmp_path: Path) -> None:
+    held = _hold(filled)
+    held.close()
+    with pytest.raises(SnapshotAbandoned):
+        take(filled.path, tmp_path / "copy.db", held=held)
 
 
 def test_a_file_that_was_cut_meanwhile_is_not_a_copy(filled: World, tmp_path: Path) -> None:
