@@ -41,8 +41,11 @@ too; what is older, from the next checkpoint on, is on disk only."""
 LOG_HOLD_BYTES_MAX: Final = 512 << 20
 """The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
 beyond LOG_BYTES_MAX is on disk only."""
-SNAPSHOT_CHUNK_BYTES: Final = 1 << 20
-SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 8
+SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+"""The C library gives memory for larger pieces back each time, and fetching it anew costs more than
+the piece itself: 0.6 ms per MB at the sender alone."""
+SNAPSHOT_CHUNKS_IN_FLIGHT: Final = 32
+"""8 MiB. What else the receiver hears comes after them, so it must not take long on a slow link."""
 
 # Requests.
 REQUEST_BYTES_MAX: Final = 16 << 20

@@ -37,6 +37,9 @@ ADVICE: Final = (
     f" replace it, then {REBUILD}"
 )
 
+NO_ROOM_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a write says when the file system is full. From fsync it means that data was lost."""
+
 
 def is_no_room(error: Exception, connection: apsw.Connection | None = None) -> bool:
     """Whether the file system had no room, and nothing else is wrong with the file.

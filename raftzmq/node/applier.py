@@ -24,6 +24,7 @@ from raftzmq.node.gate import StateGate
 from raftzmq.node.niceness import NICE, LongWork, be_nice
 from raftzmq.node.short_turns import ShortTurns
 from raftzmq.raft.types import Entry, EntryKind, LogPosition, Snapshot
+from raftzmq.statemachine.held_file import HeldFile
 from raftzmq.statemachine.machine import Doing, EntryResult, LogEntry, Machine
 from raftzmq.transport.clock import monotonic_ms
 
@@ -93,7 +94,17 @@ class InstallJob:
     """state.db is wrong: it is replaced also where it is ahead of the snapshot."""
 
 
-_Item: TypeAlias = list[Entry] | InstallJob | str
+@dataclass(frozen=True, slots=True)
+class HoldJob:
+    """Hold state.db still, to be copied."""
+
+    patience_ms: int
+    """See ``Machine.hold_file``."""
+    held: Callable[[HeldFile | None], None]
+    """Called by the applier's thread, which waits meanwhile. None: it could not be held now."""
+
+
+_Item: TypeAlias = list[Entry] | InstallJob | HoldJob | str
 Report: TypeAlias = Applied | Checkpointed | Installed | Failed | Stuck | Tired
 
 
@@ -207,6 +218,10 @@ class Applier:
         """Queue an install; entries up to the snapshot's index are skipped from then on."""
         self._give(job)
 
+    def hold_file(self, job: HoldJob) -> None:
+        """Queue it; answered by ``job.held``, unless the applier stops before."""
+        self._give(job)
+
     def work(self) -> bool:
         """Carry out what is queued, in the caller's thread; for a host that never starts this one.
 
@@ -296,10 +311,12 @@ class Applier:
             self._next.extendleft(each for each in (after, left) if each)
         elif isinstance(item, InstallJob):
             self._install(item)
+        elif isinstance(item, HoldJob):
+            self._hold_file(item)
         elif item == "checkpoint":
             self._checkpoint()
 
-    def _gather(self, first: list[Entry]) -> tuple[list[Entry], InstallJob | str | None]:
+    def _gather(self, first: list[Entry]) -> tuple[list[Entry], InstallJob | HoldJob | str | None]:
         """Join what else is committed already; a bigger transaction costs less per entry."""
         group = list(first)
         while not self._next and len(group) < limits.APPLY_GROUP_ENTRIES_MAX:
@@ -395,6 +412,17 @@ class Applier:
             return  # the log is not compacted, and the next checkpoint makes up for this one
         except StorageDamaged as error:
             self._damaged(error)
+
+    def _hold_file(self, job: HoldJob) -> None:
+        held = None
+        if not self._is_damaged:
+            try:
+                held = self._machine.hold_file(job.patience_ms)
+            except NoRoom:
+                pass  # for the commit of a checkpoint; the copy asks for itself
+            except StorageDamaged as error:
+                self._damaged(error)
+        job.held(held)
 
     def _install(self, job: InstallJob) -> None:
         applied = self._machine.applied[0]

@@ -458,9 +458,9 @@ class Node:
         """
         steps: list[Callable[[], object]] = [
             self._gate.interrupt_all,
+            self._snapshots.stop,
             self._applier.stop,
             self._checks.stop,
-            self._snapshots.stop,
             self._links.close,
             self._doorman.stop,
             self._readiness.close,

@@ -1,4 +1,8 @@
-"""Takes snapshots of state.db in a thread, and opens and installs those of others."""
+"""Takes snapshots of state.db in a thread, and opens and installs those of others.
+
+Between two of its transactions the applier copies the WAL into state.db and holds the file still,
+which this then copies as a file; see ``statemachine/held_file.py`` and docs/decisions/015.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from raftzmq.errors import NoRoom
-from raftzmq.node.applier import Applier, InstallJob
+from raftzmq.node.applier import Applier, HoldJob, InstallJob
 from raftzmq.node.disk import DiskWatch
 from raftzmq.node.gate import StateGate
+from raftzmq.node.verifying import VerifiedMeanwhile
 from raftzmq.replica.transfer import Partial
-from raftzmq.statemachine.snapshot import SnapshotAbandoned, take
+from raftzmq.statemachine.held_file import HeldFile
+from raftzmq.statemachine.snapshot import SnapshotAbandoned, SnapshotTaken, take
 from raftzmq.storage.snapshot_file import IncomingSnapshot
 from raftzmq.wire.transfer import SnapshotOffer
+
+PATIENCE_MS: Final = 100
+"""The applier waits so long for readers of older snapshots before state.db is held. Short reads
+are done by then; beside a long one state.db is copied by SQLite's online backup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class TakeFailed:
 
 @dataclass(frozen=True, slots=True)
 class NotTaken:
-    """There was no room for a snapshot; it may be asked for again."""
+    """There was no room for a snapshot, or it was given up; it may be asked for again."""
 
     why: str
 
@@ -76,7 +87,10 @@ class NodeSnapshots:
         self._post = post
         self._applier: Applier | None = None
         self._disk: DiskWatch | None = None
+        self._lock = threading.Lock()
+        """Held while the thread is started: after ``stop`` none is."""
         self._thread: threading.Thread | None = None
+        self._verifier: VerifiedMeanwhile | None = None
         self._stopping = False
 
     def bind(self, applier: Applier) -> None:
@@ -104,9 +118,25 @@ class NodeSnapshots:
             return
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, patience_ms: int = PATIENCE_MS) -> None:
+        assert self._applier is not None
+        self._applier.hold_file(HoldJob(patience_ms, self._held))
+
+    def _held(self, held: HeldFile | None) -> None:
+        """The applier holds state.db still, or cannot now; it waits until this returns."""
+        with self._lock:
+            if self._stopping:
+                if held is not None:
+                    held.close()
+                return
+            if held is not None:
+                # An install before the copy begins, or during it, ends it.
+                self._gate.register(held)
+            self._run(lambda: self._take(held))
+
+    def _run(self, copy: Callable[[], None]) -> None:
         """Copy in a thread of its own; a host without threads copies when it sees fit."""
-        self._thread = threading.Thread(target=self._take, name="snapshot")
+        self._thread = threading.Thread(target=copy, name="snapshot")
         self._thread.start()
 
     @property
@@ -115,10 +145,16 @@ class NodeSnapshots:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        """Give up a snapshot that is being taken, and wait for its thread."""
-        self._stopping = True
+        """Give up what is being copied or verified, and wait for the threads.
+
+        Before the applier's end: the machine closes the file that is being copied.
+        """
+        with self._lock:
+            self._stopping = True
         if self._thread is not None:
             self._thread.join()
+        if self._verifier is not None:
+            self._verifier.stop()
 
     def open_partial(self, offer: SnapshotOffer) -> Partial:
         """The file for ``offer``; continues one with the same digest.
@@ -126,6 +162,10 @@ class NodeSnapshots:
         Raises:
             NoRoom: the rest of it would not fit.
         """
+        self._verifier = VerifiedMeanwhile(self._open(offer))
+        return self._verifier
+
+    def _open(self, offer: SnapshotOffer) -> IncomingSnapshot:
         partial = IncomingSnapshot.open(
             self._folder,
             index=offer.index,
@@ -145,7 +185,7 @@ class NodeSnapshots:
 
     def install(self, offer: SnapshotOffer, partial: Partial, *, rebuild: bool = False) -> None:
         """Hand the whole file to the applier, which verifies it and swaps it in."""
-        assert isinstance(partial, IncomingSnapshot)
+        assert isinstance(partial, VerifiedMeanwhile)
         assert self._applier is not None
         self._applier.install(
             InstallJob(
@@ -158,13 +198,27 @@ class NodeSnapshots:
             )
         )
 
-    def _take(self) -> None:
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    def _copy(self, held: HeldFile | None, path: Path) -> SnapshotTaken:
+        if held is None:
+            return take(self._gate.path, path, stopping=self._is_stopping)
+        try:
+            return take(self._gate.path, path, held=held, stopping=self._is_stopping)
+        finally:
+            # Whatever went wrong: the WAL of state.db grows as long as the file is held.
+            self._gate.forget(held)
+            held.close()
+
+    def _take(self, held: HeldFile | None) -> None:
         path = self._folder / "outgoing.snapshot"
         try:
             with self._gate.reading():
-                copy = take(self._gate.path, path, stopping=lambda: self._stopping)
+                copy = self._copy(held, path)
             source = FileSource(path, copy.applied_index, copy.applied_term, copy.size, copy.digest)
-        except SnapshotAbandoned:
+        except SnapshotAbandoned as error:
+            self._post(NotTaken(str(error)))
             return
         except NoRoom as error:
             self._post(NotTaken(str(error)))

@@ -31,6 +31,7 @@ REPEAT_TICKS = 50
 """Without progress for so long, the offer or the pull is sent again."""
 GIVE_UP_TICKS = 1000
 """Without progress for so long, the leader gives the transfer up and probes the peer anew."""
+_PULLS_PER_WINDOW = 4
 KEEP_TICKS = 1000
 """An outgoing file that nobody wants any more is kept so long, for a peer that restarts."""
 
@@ -344,9 +345,11 @@ class Transfers:
                 self._host.install(offer, incoming.partial, rebuild=rebuild)
             return []
         window_end = received + limits.SNAPSHOT_CHUNKS_IN_FLIGHT * self._chunk_bytes
-        if incoming.asked_bytes >= min(window_end, offer.size):
-            return []
         missing = window_end - incoming.asked_bytes
+        # Not for each chunk: a pull costs both sides as much as a chunk does.
+        least = limits.SNAPSHOT_CHUNKS_IN_FLIGHT // _PULLS_PER_WINDOW * self._chunk_bytes
+        if missing < least or incoming.asked_bytes >= offer.size:
+            return []
         chunks = -(-missing // self._chunk_bytes)
         pull = SnapshotPull(
             sender=raft.node,

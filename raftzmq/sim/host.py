@@ -23,6 +23,7 @@ from raftzmq.node.applier import (
     Applied,
     Applier,
     Checkpointed,
+    HoldJob,
     Installed,
     InstallJob,
     Report,
@@ -64,7 +65,7 @@ from raftzmq.wire.client import encode_batch, encode_reply
 from raftzmq.wire.transfer import SnapshotOffer
 from raftzmq.wire.version import CLIENT_FRAME
 
-CHUNK_BYTES: Final = 16 << 10
+CHUNK_BYTES: Final = 4 << 10
 """A snapshot of these small databases travels in several chunks all the same."""
 WALL_MS: Final = 1_700_000_000_000
 
@@ -153,6 +154,11 @@ class SimApplier(Applier):
         super().install(job)
         self._wake()
 
+    def hold_file(self, job: HoldJob) -> None:
+        """See ``Applier.hold_file``."""
+        super().hold_file(job)
+        self._wake()
+
     @property
     def machine(self) -> Machine:
         """The machine in use."""
@@ -160,14 +166,26 @@ class SimApplier(Applier):
 
 
 class SimSnapshots(NodeSnapshots):
-    """The production snapshots, taken in an event, and installed step by step."""
+    """The production snapshots: copied in an event some time after state.db was held still, and
+    installed step by step."""
 
     def __init__(self, host: SimHost, gate: StateGate) -> None:
         super().__init__(host.folder.path, gate, host.post)
         self._host = host
 
-    def _begin(self) -> None:
-        self._host.later(self._host.world_chance.between(500, 30_000), self._take)
+    def _begin(self, patience_ms: int = 0) -> None:
+        if self._host.world_chance.hit(250):
+            self._run(lambda: self._take(None))  # as beside a long read
+        else:
+            # Nobody would end a read while the applier waits for it.
+            super()._begin(patience_ms)
+
+    def _run(self, copy: Callable[[], None]) -> None:
+        self._host.later(self._host.world_chance.between(500, 30_000), copy)
+
+    def open_partial(self, offer: SnapshotOffer) -> Partial:
+        """See ``NodeSnapshots.open_partial``."""
+        return self._open(offer)
 
     def install(self, offer: SnapshotOffer, partial: Partial, *, rebuild: bool = False) -> None:
         """See ``NodeSnapshots.install``; a crash may come between any two steps of the swap."""

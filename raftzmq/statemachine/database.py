@@ -20,7 +20,7 @@ from raftzmq.statemachine.outcomes import storage_failed
 from raftzmq.statemachine.replicated_time import ReplicatedTime
 
 _STATEMENT_CACHE: Final = 500
-_BUSY_MS: Final = 5_000
+BUSY_MS: Final = 5_000
 WAL_PAGES_MAX: Final = STATE_WAL_BYTES // 4096
 """A safety net; ``Machine.checkpoint`` normally comes first."""
 _SETTINGS: Final = (
@@ -47,7 +47,7 @@ def open_writer(path: Path, vfs: str, bounds: ApplyLimits) -> apsw.Connection:
     """
     try:
         connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENT_CACHE)
-        connection.set_busy_timeout(_BUSY_MS)
+        connection.set_busy_timeout(BUSY_MS)
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
         _create_tables(connection, path)

@@ -19,6 +19,7 @@ off or a fresh connection (``statements.NeedsFresh`` says when).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,14 +30,21 @@ import apsw
 
 from raftzmq.errors import NoRoom, RaftzmqError, StorageDamaged, StorageFailed
 from raftzmq.invariants import InvariantBroken, check
-from raftzmq.sqlite_errors import is_no_room
+from raftzmq.sqlite_errors import ADVICE, is_no_room
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN, Authorizer
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import Command, CommandError, CommandFlags, decode_command
-from raftzmq.statemachine.database import WAL_PAGES_MAX, damaged, open_writer, read_meta
+from raftzmq.statemachine.database import (
+    BUSY_MS,
+    WAL_PAGES_MAX,
+    damaged,
+    open_writer,
+    read_meta,
+)
 from raftzmq.statemachine.determinism import SeededRandom, require_utc
 from raftzmq.statemachine.exactly_once import ExactlyOnce
+from raftzmq.statemachine.held_file import HeldFile
 from raftzmq.statemachine.outcomes import storage_failed
 from raftzmq.statemachine.replicated_clock import ReplicatedClock
 from raftzmq.statemachine.replicated_time import ReplicatedTime
@@ -133,6 +141,10 @@ class Machine:
         self._stop = False
         self._dead = ""
         self._doing: Doing | None = None
+        self._file = -1
+        """state.db itself, once ``hold_file`` needed it; open as long as the connection is."""
+        self._is_copied = False
+        """Whether the last checkpoint copied all of the WAL."""
         self._wal_pages = 0
         self._wal_pages_tried = 0
         self._once = ExactlyOnce()
@@ -276,6 +288,44 @@ class Machine:
             raise self._died(error) from error
         return self._applied[0]
 
+    def hold_file(self, patience_ms: int) -> HeldFile | None:
+        """Checkpoint, and hold state.db still: the file alone is then all that is applied.
+
+        Args:
+            patience_ms: wait so long for readers of an older snapshot, whose pages the WAL holds.
+
+        Returns:
+            None: they were not done by then. All is well but that nothing is held.
+
+        Raises:
+            NoRoom: as for ``checkpoint``; call again.
+            StorageDamaged: the file is malformed; the machine is of no use any more.
+            StorageFailed: the disk failed; every later call raises it again.
+        """
+        self.checkpoint()
+        try:
+            if not self._is_copied and patience_ms > 0:
+                self._copy_wal(patience_ms)
+            if not self._is_copied:
+                return None
+            if self._file < 0:
+                self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            held = HeldFile(self._path, self._file)
+        except OSError as error:
+            raise self._died(StorageFailed(f"{self._path}: {error}; {ADVICE}")) from error
+        except (apsw.Error, StorageDamaged, StorageFailed) as error:
+            raise self._died(error) from error
+        check(
+            (held.applied_index, held.applied_term) == self._applied,
+            "nothing is written between the checkpoint and the snapshot that holds the file",
+            held=held.applied_index,
+            applied=self._applied[0],
+        )
+        if not held.is_whole:
+            held.close()
+            return None
+        return held
+
     @contextmanager
     def _working(self) -> Iterator[None]:
         """While entries are applied; a failure other than for want of room kills the machine."""
@@ -289,19 +339,33 @@ class Machine:
         finally:
             self._doing = None
 
-    def _copy_wal(self) -> None:
-        """A PASSIVE checkpoint; what it could not do is left to a later one.
+    def _copy_wal(self, patience_ms: int = 0) -> None:
+        """Copy what may be copied of the WAL; what may not is left to a later checkpoint.
+
+        Args:
+            patience_ms: wait so long for readers that still need an older page of the file.
 
         Raises:
             apsw.Error: reading, writing or syncing failed.
         """
+        connection = self._connection
+        # Only FULL waits for readers, as long as the busy handler does.
+        mode = apsw.SQLITE_CHECKPOINT_FULL if patience_ms else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._is_copied = False
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if patience_ms:
+                connection.set_busy_timeout(patience_ms)
+            frames, copied = connection.wal_checkpoint(mode=mode)
+            # -1 and -1: the connection does not know of a WAL.
+            self._is_copied = 0 <= frames == copied
         except apsw.Error as error:
             # Another connection checkpoints, or the database cannot grow: the WAL stays and
             # counts. Not one frame of it is given up before all of it is copied and synced.
-            if not (isinstance(error, apsw.BusyError) or is_no_room(error, self._connection)):
+            if not (isinstance(error, apsw.BusyError) or is_no_room(error, connection)):
                 raise
+        finally:
+            if patience_ms:
+                connection.set_busy_timeout(BUSY_MS)
 
     def _bound_wal(self) -> None:
         if self._wal_pages - self._wal_pages_tried < WAL_PAGES_MAX:
@@ -387,6 +451,10 @@ class Machine:
         connection = getattr(self, "_connection", None)
         if connection is not None:
             connection.close(True)
+        if self._file >= 0:
+            # Not sooner: it would take SQLite's locks on the file along.
+            os.close(self._file)
+            self._file = -1
         self._mark.close()
         self._clock.unregister()
 

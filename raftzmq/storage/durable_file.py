@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
-from typing import Final
-
-NO_ROOM_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a write says when the file system is full. From fsync it means that data was lost."""
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,7 +18,8 @@ from raftzmq.errors import (
     StorageDamaged,
     StorageFailed,
 )
-from raftzmq.storage.durable_file import NO_ROOM_ERRNOS, replace_file, sync_folder
+from raftzmq.sqlite_errors import NO_ROOM_ERRNOS
+from raftzmq.storage.durable_file import replace_file, sync_folder
 
 LOCK_NAME: Final = "lock"
 IDENTITY_NAME: Final = "identity.json"

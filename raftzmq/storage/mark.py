@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from raftzmq.storage.durable_file import NO_ROOM_ERRNOS
+from raftzmq.sqlite_errors import NO_ROOM_ERRNOS
 
 _SLOT = struct.Struct("<8sQI")
 _MAGIC = b"RZMARK01"

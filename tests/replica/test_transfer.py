@@ -17,11 +17,17 @@ from raftzmq.raft.types import Configuration, HardState, LogPosition
 from raftzmq.replica import transfer
 from raftzmq.replica.transfer import Transfers
 from raftzmq.wire.peer import decode_peer
-from raftzmq.wire.transfer import SnapshotChunk, SnapshotDone, SnapshotOffer, TransferMessage
+from raftzmq.wire.transfer import (
+    SnapshotChunk,
+    SnapshotDone,
+    SnapshotOffer,
+    SnapshotPull,
+    TransferMessage,
+)
 from tests.replica.equality_world import World
 
 CHUNK = limits.SNAPSHOT_CHUNK_BYTES
-CONTENT = random.Random(1).randbytes(CHUNK * 20 + 17)
+CONTENT = random.Random(1).randbytes(CHUNK * 80 + 17)
 
 
 class File:
@@ -140,6 +146,21 @@ def test_no_more_than_a_window_is_under_way() -> None:
     pair = Pair()
     (pull,) = pair.deliver(pair.begin()[0])
     assert len(pair.deliver(pull)) == limits.SNAPSHOT_CHUNKS_IN_FLIGHT
+
+
+def test_pulls_are_a_quarter_of_a_window() -> None:
+    pair = Pair()
+    pair.run(pair.begin())
+    pulls = [m for m in pair.delivered if isinstance(m, SnapshotPull)]
+    assert len(pulls) <= 1 + -(-len(CONTENT) // CHUNK) // (limits.SNAPSHOT_CHUNKS_IN_FLIGHT // 4)
+    under_way = most = 0
+    for message in pair.delivered:
+        if isinstance(message, SnapshotPull):
+            under_way += message.chunks
+        elif isinstance(message, SnapshotChunk):
+            under_way -= 1
+        most = max(most, under_way)
+    assert most == limits.SNAPSHOT_CHUNKS_IN_FLIGHT
 
 
 @pytest.mark.parametrize("seed", range(20))
