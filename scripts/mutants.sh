@@ -20,8 +20,8 @@ anything. What is out of time, or cannot even begin, has caught nothing. The pro
 are not touched, except by --document.
 
   --only NAME       this mutant; may be given several times
-  --package NAME    mutants of this package: raft, replica, storage, statemachine, node, broker,
-                    client; may be given several times
+  --package NAME    mutants of this package: raft, replica, storage, statemachine, transport,
+                    node, broker, client; may be given several times
   --catcher NAME    this net only; may be given several times
   --every           do not stop at the first net that catches
   --jobs N          mutants at a time; 1 by default

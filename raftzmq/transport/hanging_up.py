@@ -32,6 +32,5 @@ def hang_up(descriptor: int, port: int) -> None:
 
 def port_of(bound: Socket) -> int:
     """The port that a socket is bound to; 0 if it is none of TCP."""
-    endpoint = bytes(bound.getsockopt(zmq.LAST_ENDPOINT))
-    port = endpoint.rstrip(b"\0").rpartition(b":")[2]
+    port = bound.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
     return int(port) if port.isdigit() else 0

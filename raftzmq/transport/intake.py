@@ -83,9 +83,7 @@ class Intake:
                 if not self._discarding:
                     size_bytes += sum(map(len, frames))
                     yield frames
-                elif not self._discard(until_ms):
-                    return
-                else:
+                elif self._discard(until_ms):  # if not, the time of this turn is over
                     yield from self._take_found()
                 if (
                     size_bytes >= TURN_BYTES
@@ -151,6 +149,8 @@ class Intake:
         for _ in range(_UNASKED_FRAMES):
             start = receive(zmq.DONTWAIT)
             if len(start) == _CHOSEN_ID_BYTES and not start[0]:
+                if not opened.getsockopt(zmq.RCVMORE):
+                    return True  # its last frame: what follows is of somebody else
                 content = receive_frame(opened)
                 if not content.more:
                     self._found.append([start, content.bytes])

@@ -47,6 +47,7 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "replica": (*_REPLICA, "tests/node", "tests/storage"),
     "storage": ("tests/storage", *_REPLICA, "tests/node"),
     "statemachine": ("tests/statemachine", "tests/node"),
+    "transport": ("tests/transport",),
     "node": ("tests/node", *_REPLICA),
     "broker": ("tests/broker",),
     "client": ("tests/client",),
@@ -62,6 +63,7 @@ _LIVELY: Final = (
     "tests/node/",
     "tests/statemachine/test_durability",
     "tests/storage/test_kill",
+    "tests/transport/",
 )
 _FIXED: Final = {"RAFTZMQ_RANDOM_SEEDS": "8", "RAFTZMQ_RANDOM_EVENTS": "4000"}
 _FAILED, _PASSED = 1, 0

@@ -39,6 +39,7 @@ _PACKAGES: Final = {
     "replica": "Replica",
     "storage": "Storage",
     "statemachine": "State machine",
+    "transport": "Transport",
     "node": "Node",
     "broker": "Broker",
     "client": "Client",

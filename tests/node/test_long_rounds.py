@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raftzmq.limits import HEARTBEAT_TICKS, TICK_MS
 from raftzmq.node.long_rounds import LONG_MS, LongRounds
 
 
@@ -55,3 +56,7 @@ def test_the_next_round_begins_anew() -> None:
     rounds.begins(clock.now_ms)
     rounds.part_done()
     assert clock.interrupted_at == []
+
+
+def test_a_leader_is_interrupted_before_its_next_heartbeat_is_due() -> None:
+    assert TICK_MS < LONG_MS < HEARTBEAT_TICKS * TICK_MS

@@ -17,6 +17,7 @@ from raftzmq.checker.invariants import Violation
 from raftzmq.cli import exit_codes
 from raftzmq.cli.main import app
 from raftzmq.errors import StorageDamaged
+from raftzmq.node.pace import OWED_TICKS_MAX
 from raftzmq.raft.types import EntryKind
 from raftzmq.replica import persist
 from raftzmq.sim.campaign import campaign
@@ -284,4 +285,15 @@ def test_no_disk_is_lost_beside_a_newcomer_or_wrong_content_that_may_spread(
     assert world.may_forget(first)
     first.replica.raft._state.commit_index = second.replica.raft.commit_index - 1
     assert not world.may_forget(leader), "only the quarantined one knows of the last commit"
+    world.close()
+
+
+def test_a_paused_node_owes_a_few_ticks_only(tmp_path: Path) -> None:
+    """Else what it slept through would look like silence of the others, and start an election."""
+    world, _, first, _ = _ready_world(tmp_path)
+    first.paused = True
+    until = world.schedule.now + 1_000_000
+    while world.schedule.now < until:
+        world.step()
+    assert first.inbox.ticks == OWED_TICKS_MAX
     world.close()

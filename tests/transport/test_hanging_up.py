@@ -41,12 +41,17 @@ def test_a_descriptor_that_is_another_one_by_now_is_left_alone(
 
 def test_what_is_no_connection_or_not_open_is_passed_over() -> None:
     reading, writing = os.pipe()
+    pair = socket.socketpair(socket.AF_UNIX)  # of no name
     hang_up(reading, 1)
     os.write(writing, b"x")
     assert os.read(reading, 1) == b"x"
     os.close(reading)
     os.close(writing)
     hang_up(reading, 1)
+    with pair[0], pair[1]:
+        hang_up(pair[0].fileno(), 1)
+        pair[0].sendall(b"x")
+        assert pair[1].recv(1) == b"x"
 
 
 def test_the_port_of_a_socket(context: Context) -> None:

@@ -7,7 +7,9 @@ import time
 import pytest
 import zmq
 
+from raftzmq.transport import frames
 from raftzmq.transport import intake as module
+from raftzmq.transport.frames import is_readable
 from raftzmq.transport.intake import FRAMES_MAX, Intake
 from raftzmq.transport.sockets import Context, Purpose, Socket, bind, open_socket
 
@@ -31,16 +33,39 @@ def take(intake: Intake, server: Socket, count: int) -> list[list[bytes]]:
     return found
 
 
-def test_a_turn_is_bounded(context: Context) -> None:
-    server, client = pair(context)
+def at_once(context: Context, *, clients: int = 1) -> tuple[Socket, list[Socket]]:
+    """A server and clients in one process: what was sent has arrived."""
+    server = open_socket(context, Purpose.CLIENT_ROUTER)
+    server.bind("inproc://intake")
+    connected = []
+    for _ in range(clients):
+        client = context.socket(zmq.DEALER)
+        client.setsockopt(zmq.LINGER, 0)
+        client.setsockopt(zmq.SNDHWM, 0)
+        client.connect("inproc://intake")
+        connected.append(client)
+    return server, connected
+
+
+def until_silent(intake: Intake, server: Socket) -> list[list[bytes]]:
+    """What is there, over as many turns as needed."""
+    found: list[list[bytes]] = []
+    while is_readable(server):
+        found += intake.turn()
+    return found
+
+
+@pytest.mark.parametrize(("turn_ms", "lengths"), [(60_000, [4, 4, 2, 0]), (0, [1, 1, 1, 1])])
+def test_a_turn_is_bounded_in_messages_and_time(
+    context: Context, monkeypatch: pytest.MonkeyPatch, turn_ms: int, lengths: list[int]
+) -> None:
+    monkeypatch.setattr(module, "TURN_MS", turn_ms)
+    server, [client] = at_once(context)
     with server, client:
         for number in range(10):
             client.send_multipart([b"", b"%d" % number])
         intake = Intake(server, 4)
-        assert server.poll(5_000)
-        assert len(list(intake.turn())) <= 4
-        left = 10 - 4
-        assert len(take(intake, server, left)) == left
+        assert [len(list(intake.turn())) for _ in lengths] == lengths
 
 
 def test_a_turn_of_large_messages_is_shorter(
@@ -48,11 +73,8 @@ def test_a_turn_of_large_messages_is_shorter(
 ) -> None:
     """The one that goes beyond the bound is the last of its turn."""
     monkeypatch.setattr(module, "TURN_MS", 60_000)
-    server = open_socket(context, Purpose.CLIENT_ROUTER)
-    client = context.socket(zmq.DEALER)
+    server, [client] = at_once(context)
     with server, client:
-        server.bind("inproc://large")  # where what was sent has arrived
-        client.connect("inproc://large")
         for size_bytes in (*[module.TURN_BYTES // 2] * 3, 5):
             client.send_multipart([b"", bytes(size_bytes)])
         intake = Intake(server, 100)
@@ -65,7 +87,7 @@ def test_an_overlong_message_goes_away_and_its_connection_is_closed(
 ) -> None:
     """The turn has no time at all, so that the rest is thrown away bit by bit."""
     monkeypatch.setattr(module, "TURN_MS", 0)
-    monkeypatch.setattr(module, "LEAST_FRAMES", 0)
+    monkeypatch.setattr(module, "LEAST_FRAMES", 1_024)
     server, client = pair(context)
     with server, client:
         monitor = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -104,23 +126,107 @@ def test_a_message_of_one_frame_too_many_takes_no_other_along(
         assert intake.overlong == 1
 
 
-def test_overlong_messages_take_no_message_of_a_peer_along(context: Context) -> None:
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize("last", [b"x", b"\0like"])
+def test_overlong_messages_take_no_message_of_a_peer_along(
+    context: Context, lossy: bool, last: bytes
+) -> None:
     """A turn is taken from each connection between two messages of another, so that what peers
     sent stands between messages that follow on each other.
     """
-    server, stranger = pair(context)
-    with server, stranger, context.socket(zmq.DEALER) as peer:
-        peer.setsockopt(zmq.LINGER, 0)
-        peer.connect(server.getsockopt_string(zmq.LAST_ENDPOINT))
+    server, [stranger, peer] = at_once(context, clients=2)
+    with server, stranger, peer:
         for _ in range(5):
-            stranger.send_multipart([b"x"] * 1_000)
+            stranger.send_multipart([*[b"x"] * 1_000, last])
         sent = [b"well %d" % number for number in range(20)]
         for content in sent:
             peer.send(content)
-        intake = Intake(server, 100, lossy=True)
-        time.sleep(0.2)
-        assert [content for _, content in take(intake, server, len(sent))] == sent
+        intake = Intake(server, 100, lossy=lossy)
+        assert [content for _, content in until_silent(intake, server)] == sent
         assert intake.overlong >= 1
+
+
+def test_what_ends_like_a_routing_id_cuts_no_peer_off(
+    context: Context,
+) -> None:
+    """The first frame of the next message is a peer's, and not what follows on a routing id."""
+    brought: list[bytes] = []
+
+    class Watched(Intake):
+        def _hang_up(self, frame: zmq.Frame) -> None:
+            brought.append(frame.bytes)
+
+    server, [stranger, peer] = at_once(context, clients=2)
+    with server, stranger, peer:
+        stranger.send_multipart([*[b"x"] * 1_000, b"\0like"])
+        peer.send(b"well")
+        intake = Watched(server, 100, lossy=True)
+        assert [content for _, content in until_silent(intake, server)] == [b"well"]
+        assert brought == [b"x"]
+
+
+def test_what_was_found_behind_the_rest_of_an_overlong_message_is_handed_over(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it takes turns of its own to throw the rest away."""
+    monkeypatch.setattr(module, "TURN_MS", 0)
+    monkeypatch.setattr(module, "LEAST_FRAMES", 0)
+    server, [stranger, peer] = at_once(context, clients=2)
+    with server, stranger, peer:
+        stranger.send_multipart([b"x"] * 1_000)
+        peer.send(b"well")
+        intake = Intake(server, 100, lossy=True)
+        assert [content for _, content in until_silent(intake, server)] == [b"well"]
+
+
+@pytest.mark.parametrize("end", [[b"abcde", b"y"], [b"\0long-", b"y"], [b"\0like", b"y", b"z"]])
+def test_only_what_looks_like_a_whole_message_of_a_peer_is_one(
+    context: Context, end: list[bytes]
+) -> None:
+    server, [stranger] = at_once(context)
+    with server, stranger:
+        stranger.send_multipart([*[b"\0like"] * 1_000, *end])
+        intake = Intake(server, 100, lossy=True)
+        assert until_silent(intake, server) == []
+        assert intake.overlong == 1
+
+
+def test_the_frames_of_an_overlong_message_are_not_asked_one_by_one(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was the last costs several times as much as the frame."""
+    asked: list[zmq.Frame] = []
+
+    def receive_frame(socket: Socket) -> zmq.Frame:
+        asked.append(frame := frames.receive_frame(socket))
+        return frame
+
+    monkeypatch.setattr(module, "receive_frame", receive_frame)
+    server, [stranger] = at_once(context)
+    with server, stranger:
+        stranger.send_multipart([b"x"] * 10_000)
+        assert until_silent(Intake(server, 100, lossy=True), server) == []
+        assert len(asked) < 2 * FRAMES_MAX
+
+
+def test_a_connection_is_closed_once_for_each_overlong_message(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each frame of it; and again for the next, whose connection may have got the
+    descriptor of the one before.
+    """
+    closed: list[int] = []
+    monkeypatch.setattr(module, "hang_up", lambda descriptor, port: closed.append(descriptor))
+    server, client = pair(context)
+    with server, client:
+        intake = Intake(server, 100, lossy=True)
+        for count in (1, 2):
+            client.send_multipart([b"\0like"] * 1_001)
+            assert server.poll(5_000)
+            assert until_silent(intake, server) == []
+            assert intake.overlong == count
+            assert len(closed) == count
+        assert len(set(closed)) == 1
 
 
 @pytest.mark.parametrize("start", [b"\0like", b"x"])
