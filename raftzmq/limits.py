@@ -85,6 +85,9 @@ DISK_CRITICAL_SHARE: Final = 4
 DISK_LOOK_MS: Final = 100
 """Between two looks a node must not be able to write more than lies between low and critical: a
 second of small writes to a fast disk is 6 MiB in two write-ahead logs."""
+STATE_CACHE_BYTES: Final = 16 << 20
+"""Pages of state.db that its writer keeps in memory, and rows that a sort of its keeps there. What
+is not in it the kernel has: a page costs a system call."""
 STATE_WAL_BYTES: Final = 64 << 20
 """state.db is checkpointed at the latest when its write-ahead log is so long, and the log is
 cut to it again after a reader held it up."""
