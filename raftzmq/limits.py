@@ -36,8 +36,10 @@ UNCOMMITTED_BYTES_MAX: Final = 64 << 20
 LOG_BYTES_MAX: Final = 48 << 20
 """The log in raft.db is compacted beyond this once state.db is checkpointed."""
 LOG_KEEP_BYTES: Final = 16 << 20
-"""What compaction leaves for followers that are a little behind. So much of the log is in memory
-too; what is older, from the next checkpoint on, is on disk only."""
+"""What compaction leaves for followers that are a little behind."""
+LOG_MEMORY_BYTES: Final = 8 << 20
+"""So much of the log, and what is not committed, is in memory too, for followers that are hardly
+behind; the rest of it is on disk only. Entries smaller than 256 bytes count as that."""
 LOG_HOLD_BYTES_MAX: Final = 512 << 20
 """The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
 beyond LOG_BYTES_MAX is on disk only."""
@@ -103,7 +105,7 @@ CONNECTIONS_MAX: Final = 4_096
 """Per socket that strangers can reach; further ones are closed as they come."""
 GROWTH_BYTES_MAX: Final = 320 << 20
 """A process that is larger than this closes connections that send much or do not read. A busy node
-with a full log in memory and NODE_PENDING_BYTES_MAX of honest requests stays below."""
+with its log in memory and NODE_PENDING_BYTES_MAX of honest requests stays below."""
 APPLY_GROUP_ENTRIES_MAX: Final = 64
 OBSERVER_TTL_MS: Final = 5_000
 
