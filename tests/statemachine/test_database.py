@@ -11,7 +11,8 @@ import pytest
 from raftzmq.limits import STATE_CACHE_BYTES
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import open_writer
-from tests.statemachine.world import World
+from raftzmq.statemachine.readers import Reader
+from tests.statemachine.world import World, payload
 
 _FILL = (
     "INSERT INTO t(v) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
@@ -58,3 +59,32 @@ def test_the_order_of_equal_keys_does_not_depend_on_the_cache(tmp_path: Path, qu
         found.append(connection.execute(query).fetchall())
     connection.close()
     assert found[0] == found[1] == found[2]
+
+
+def test_cached_statements_keep_no_large_parameters(world: World) -> None:
+    world.ok("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", "INSERT INTO t(v) VALUES(1)")
+    large = bytes(1 << 20)
+    for number in range(8):
+        plain = f"INSERT INTO t(v) VALUES(substr(?, {number + 1}))"
+        for sql in (
+            plain,
+            plain + " RETURNING id",
+            f"UPDATE t SET v = length(?) WHERE id = {number}",
+        ):
+            for _ in range(2):  # learnt with the first run
+                assert world.do((sql, [large]))[0] == 0
+    used = world.machine._connection.status(apsw.SQLITE_DBSTATUS_STMT_USED)[0]
+    assert used < len(large)
+
+
+def test_a_reader_keeps_no_large_parameters(world: World) -> None:
+    world.ok("CREATE TABLE t(v)")
+    reader = Reader(world.path)
+    large = bytes(1 << 20)
+    for number in range(8):
+        for _ in range(2):
+            query = payload((f"SELECT length(?), {number}", [large]))
+            assert reader.run(query, timeout_ms=60_000, monotonic=lambda: 0.0).code == 0
+    used = reader._connection.status(apsw.SQLITE_DBSTATUS_STMT_USED)[0]
+    reader.close()
+    assert used < len(large)
