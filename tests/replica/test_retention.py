@@ -101,6 +101,17 @@ def test_a_tail_of_the_log_is_enough_in_memory() -> None:
     assert late.content == leader.content
 
 
+def test_what_is_not_committed_stays_in_memory() -> None:
+    world = World()
+    leader = world.leader()
+    world.cut = set(world.nodes) - {leader.name}
+    raft = leader.replica.raft
+    raft.propose(b"one")
+    leader.round()
+    leader.replica.bound_memory(0)
+    assert raft.log.front.index == raft.commit_index == raft.last_position.index - 1
+
+
 def stopped_on_the_way() -> SlowCopy:
     """n3 has the snapshot, and takes none of the entries that follow."""
     slow = SlowCopy()
