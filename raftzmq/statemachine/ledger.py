@@ -99,15 +99,14 @@ class Ledger:
         self.low_index = low_index
         self.read_through(cursor)
         for index, elapsed_ms, blob in cursor.execute(self._sql.read, prepare_flags=OWN):
-            row, count = self._gone + len(self._indexes), 0
+            row = self._gone + len(self._indexes)
+            names = [name for name, _ in self._outcomes(cast(int, index), cast(bytes, blob))]
             try:
-                for (client, number), _ in self._outcomes(cast(int, index), cast(bytes, blob)):
-                    self._names.add_unsorted(client, number, row)
-                    count += 1
+                self._names.add_unsorted(names, row)
             except TypeError as error:
                 raise self._damaged(cast(int, index), str(error)) from error
             size = len(cast(bytes, blob)) + _ROW_OVERHEAD_BYTES
-            self._append(cast(int, index), cast(int, elapsed_ms), size, count)
+            self._append(cast(int, index), cast(int, elapsed_ms), size, len(names))
         self._names.sort()
         self._before = self._standing()
 

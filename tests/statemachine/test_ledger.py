@@ -295,7 +295,7 @@ def _filled(ledger: Ledger, first: int, last: int, keep: int) -> None:
     for index in range(first, last + 1):
         ledger.begin(index, 1 << 20)
         for number in range(10):
-            ledger.record(b"%08d" % index, number, Reply(0, b"reply"), 7)
+            ledger.record(b"%08d/%d" % (index, number), 1, Reply(0, b"reply"), 7)
         ledger.seal(index, keep - 1, 1 << 30)
         ledger.committed()
 
@@ -313,6 +313,18 @@ def test_what_is_remembered_takes_few_bytes_of_memory_and_what_is_forgotten_none
     # Eight a name, what was not swept yet, four columns of the rows, 4,096 arrays and their room.
     assert ledger._names.held <= 80_000 * 5 // 4 + 4_096 + 10, "what is forgotten is swept"
     assert taken < 80_000 * 30, "a dictionary of outcomes takes 300 for each"
+
+
+def test_numbers_that_follow_each_other_share_their_place() -> None:
+    ledger = Ledger(schema.LEDGER)
+    ledger.begin(1, 1 << 20)
+    for number in range(1_600, 3_200):
+        ledger.record(ANN, number, Reply(0, b"reply"), number)
+    ledger.seal(1, 9, 1 << 30)
+    assert (len(ledger), ledger._names.held) == (1_600, 100)
+    assert [ledger.find(ANN, number) is not None for number in (1_599, 1_600, 3_199, 3_200)] == [
+        False, True, True, False,
+    ]  # fmt: skip
 
 
 def test_a_hint_that_leads_to_a_row_without_the_name_is_no_outcome(world: World) -> None:
