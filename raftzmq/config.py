@@ -65,6 +65,7 @@ class LimitsConfig:
     uncommitted_bytes_max: int = _limit(defaults.UNCOMMITTED_BYTES_MAX, 1 << 20, 4 << 30)
     log_bytes_max: int = _limit(defaults.LOG_BYTES_MAX, 1 << 16, 16 << 30)
     log_keep_bytes: int = _limit(defaults.LOG_KEEP_BYTES, 0, 16 << 30)
+    log_memory_bytes: int = _limit(defaults.LOG_MEMORY_BYTES, 0, 16 << 30)
     log_hold_bytes_max: int = _limit(defaults.LOG_HOLD_BYTES_MAX, 0, 1 << 40)
     result_bytes_max: int = _limit(defaults.RESULT_BYTES_MAX, 1 << 10, 64 << 20)
     write_steps_max: int = _limit(defaults.WRITE_STEPS_MAX, 10_000, 1 << 50)

@@ -36,8 +36,10 @@ UNCOMMITTED_BYTES_MAX: Final = 64 << 20
 LOG_BYTES_MAX: Final = 48 << 20
 """The log in raft.db is compacted beyond this once state.db is checkpointed."""
 LOG_KEEP_BYTES: Final = 16 << 20
-"""What compaction leaves for followers that are a little behind. So much of the log is in memory
-too; what is older, from the next checkpoint on, is on disk only."""
+"""What compaction leaves for followers that are a little behind."""
+LOG_MEMORY_BYTES: Final = 8 << 20
+"""So much of the log, and what is not committed, is in memory too, for followers that are hardly
+behind; the rest of it is on disk only. Entries smaller than 256 bytes count as that."""
 LOG_HOLD_BYTES_MAX: Final = 512 << 20
 """The log in raft.db is kept so long for a peer that takes a snapshot, and goes on by it. What is
 beyond LOG_BYTES_MAX is on disk only."""
@@ -88,6 +90,9 @@ DISK_CRITICAL_SHARE: Final = 4
 DISK_LOOK_MS: Final = 100
 """Between two looks a node must not be able to write more than lies between low and critical: a
 second of small writes to a fast disk is 6 MiB in two write-ahead logs."""
+STATE_CACHE_BYTES: Final = 16 << 20
+"""Pages of state.db that its writer keeps in memory, and rows that a sort of its keeps there. What
+is not in it the kernel has: a page costs a system call."""
 STATE_WAL_BYTES: Final = 64 << 20
 """state.db is checkpointed at the latest when its write-ahead log is so long, and the log is
 cut to it again after a reader held it up."""
@@ -103,7 +108,7 @@ CONNECTIONS_MAX: Final = 4_096
 """Per socket that strangers can reach; further ones are closed as they come."""
 GROWTH_BYTES_MAX: Final = 320 << 20
 """A process that is larger than this closes connections that send much or do not read. A busy node
-with a full log in memory and NODE_PENDING_BYTES_MAX of honest requests stays below."""
+with its log in memory and NODE_PENDING_BYTES_MAX of honest requests stays below."""
 APPLY_GROUP_ENTRIES_MAX: Final = 64
 OBSERVER_TTL_MS: Final = 5_000
 

@@ -37,6 +37,7 @@ LIMITS: Final = LimitsConfig(
     # Small, so that a run of minutes compacts, sends snapshots, and feels its disks.
     log_bytes_max=4 * _MIB,
     log_keep_bytes=_MIB,
+    log_memory_bytes=_MIB // 2,
     disk_reserve_bytes=16 * _MIB,
     checksum_interval_s=10,
     ledger_bytes_max=4 * _MIB,

@@ -18,7 +18,7 @@ import zmq
 
 from raftzmq.config import ClusterConfig
 from raftzmq.errors import MalformedRequest, UnsupportedVersion
-from raftzmq.limits import GROWTH_BYTES_MAX, LOG_BYTES_MAX
+from raftzmq.limits import GROWTH_BYTES_MAX, LOG_MEMORY_BYTES
 from raftzmq.node.applier import Applied, Applier, Failed, Report
 from raftzmq.node.conditions import Conditions, standing_condition
 from raftzmq.node.content_checks import ContentChecks
@@ -173,7 +173,7 @@ class Node:
         self._old_cycles = OldCycles(monotonic_ms())
         self._doorman = Doorman(
             {"peer": self._peer_router, "client": self._client_router},
-            bytes_max=GROWTH_BYTES_MAX + max(0, bounds.log_bytes_max - LOG_BYTES_MAX),
+            bytes_max=GROWTH_BYTES_MAX + max(0, bounds.log_memory_bytes - LOG_MEMORY_BYTES),
         )
         bind(self._peer_router, config.nodes[name].peer)
         bind(self._client_router, config.nodes[name].client)

@@ -115,8 +115,6 @@ class Rounds:
         elif isinstance(item, Checkpointed):
             if self._replica.log_size.held_bytes() > self._bounds.log_bytes_max:
                 self._compact(item.index)
-            else:
-                self._replica.shed(item.index, self._bounds.log_keep_bytes)
         elif isinstance(item, Installed):
             self._log(
                 f"snapshot at index {item.snapshot.index} from {item.sender} "
@@ -153,6 +151,7 @@ class Rounds:
         if abandoned != self._told_abandoned:
             self._tell_catching_up(abandoned)
         if left.committed:
+            self._replica.bound_memory(self._bounds.log_memory_bytes)
             applied = self._applier.apply_here(left.committed, self._replica.applied_index)
             if applied is None:
                 self._applier.apply(list(left.committed))

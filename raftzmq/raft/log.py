@@ -6,14 +6,14 @@
 
 Invariants: indexes are contiguous, terms never fall, and ``base`` is known by index and term.
 No call costs more than the entries it moves: sizes are kept as running sums and terms, being
-sorted, are searched by bisection. Usually ``front`` is the base. While the log is kept long for
-one peer, its older part is shed: what is known of it here are its terms, and who asks for its
-entries waits for the disk. What else is on disk is not known here; ``state.py`` keeps that.
+sorted, are searched by bisection. The older part is shed: what is known of it here are its terms,
+and who asks for its entries waits for the disk. What else is on disk is not known here;
+``state.py`` keeps that.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Final, TypeAlias
@@ -23,6 +23,8 @@ from raftzmq.raft.types import Entry, LogPosition
 
 ENTRY_OVERHEAD_BYTES: Final = 32
 """What an entry costs beside its data, roughly; so that empty entries are not free."""
+ENTRY_MEMORY_BYTES: Final = 256
+"""What one takes in memory at least, in all: five objects of Python."""
 READ_BACK_BYTES: Final = 1 << 20
 """So much of what was shed is read at a time."""
 
@@ -195,6 +197,22 @@ class Log:
                 term = entry.term
                 runs.append((entry.index, term))
         self._forget(index)
+
+    def surplus(self, bytes_max: int) -> int:
+        """Up to which entry to shed so that memory holds ``bytes_max``; 0 where it hardly helps.
+
+        Small entries count as what they take, so there may be fewer bytes of data.
+        """
+        entries_max = bytes_max // ENTRY_MEMORY_BYTES
+        held = len(self._entries)
+        # A quarter more is let stand: each time, all that stays is moved.
+        if self.size_bytes <= bytes_max + bytes_max // 4 and held <= entries_max + entries_max // 4:
+            return 0
+        surplus = max(0, held - entries_max)
+        if self.size_bytes > bytes_max:
+            fitting = self._end(self.last_index) - bytes_max
+            surplus = max(surplus, bisect_left(self._ends, fitting) + 1)
+        return self._front.index + surplus
 
     def reset(self, base: LogPosition) -> None:
         """Drop every entry and start again after ``base`` (a snapshot was installed)."""

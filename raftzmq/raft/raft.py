@@ -265,6 +265,10 @@ class Raft:
         """Forget the data of entries up to ``index``, to be read back from the host's disk."""
         snapshots.shed(self._state, index)
 
+    def bound_memory(self, bytes_max: int) -> None:
+        """Forget the data of entries before the last ``bytes_max``, but for uncommitted ones."""
+        snapshots.bound_memory(self._state, bytes_max)
+
     # --- output -------------------------------------------------------------------------------
 
     def ready(self) -> Ready | None:

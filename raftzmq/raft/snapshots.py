@@ -121,6 +121,13 @@ def shed(state: RaftState, index: int) -> None:
     state.log.shed(index)
 
 
+def bound_memory(state: RaftState, bytes_max: int) -> None:
+    """Keep what is committed beyond the last ``bytes_max`` of the log on disk only."""
+    surplus = state.log.surplus(bytes_max)
+    if surplus:
+        state.log.shed(min(surplus, state.committed_given, state.stable_index))
+
+
 def reapply(state: RaftState, index: int) -> None:
     """Hand out again what is committed after ``index``, as a restart would.
 

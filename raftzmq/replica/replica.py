@@ -230,13 +230,10 @@ class Replica:
             self._send_all(self.transfers.outrun(self.raft))
         return abandoned
 
-    def shed(self, durable_index: int, keep_bytes: int) -> None:
-        """Keep log entries that a durable state.db covers on disk only, but for a tail."""
-        index = min(
-            self.log_size.compaction_index(durable_index, keep_bytes), self.raft.commit_index
-        )
-        if index > self.raft.base.index and not self.stalled:
-            self.raft.shed(index)
+    def bound_memory(self, bytes_max: int) -> None:
+        """Keep committed log entries on disk only, but for the last ``bytes_max``."""
+        if not self.stalled:
+            self.raft.bound_memory(bytes_max)
 
     def _forget(self, index: int) -> None:
         base: LogPosition = self.raft.compact(index)

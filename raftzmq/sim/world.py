@@ -828,6 +828,7 @@ def _config(root: Path, options: Options, chance: Chance) -> ClusterConfig:
         log_keep_bytes=chance.pick((0, 1_500)),
         # From a stream of its own, so that seeds written down earlier still mean the same run.
         log_hold_bytes_max=Chance(options.seed, "hold").pick((0, 6_000, 40_000, 1 << 20)),
+        log_memory_bytes=Chance(options.seed, "memory").pick((0, 2_000, 8 << 20)),
         checksum_interval_s=chance.pick((1, 3)),
         disk_reserve_bytes=1 << 20,
         ledger_ms=chance.pick((2_000, 600_000, 600_000)),

@@ -1,7 +1,8 @@
 """Opening state.db: the settings on which equal results depend, and its tables.
 
-Each setting below may change the order of rows or the verdict on a statement. They are part
-of the format: the same on every replica, changed only with ``schema.FORMAT``.
+Each setting below, but for the size of the cache, may change the order of rows or the verdict on
+a statement. They are part of the format: the same on every replica, changed only with
+``schema.FORMAT``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from raftzmq.errors import REBUILD, StorageDamaged
-from raftzmq.limits import STATE_WAL_BYTES
+from raftzmq.limits import STATE_CACHE_BYTES, STATE_WAL_BYTES
 from raftzmq.statemachine import schema
 from raftzmq.statemachine.authorizer import OWN
 from raftzmq.statemachine.bounds import ApplyLimits
@@ -32,8 +33,9 @@ _SETTINGS: Final = (
     # The automatic checkpoint hides a failed fsync and repeats it later; the Machine's does not.
     "PRAGMA wal_autocheckpoint = 0",
     f"PRAGMA journal_size_limit = {STATE_WAL_BYTES}",
-    # The sorter spills by this size; rows with equal keys may come out in another order.
-    "PRAGMA cache_size = -65536",
+    # The sorter spills by this size, too. It is stable: rows with equal keys come out in the order
+    # in which they went in, however often it spills.
+    f"PRAGMA cache_size = -{STATE_CACHE_BYTES >> 10}",
     "PRAGMA foreign_keys = ON",
 )
 

@@ -71,14 +71,19 @@ class ExactlyOnce:
         """Highest entry forgotten by each ledger."""
         return self.sessions.low_index, self.keys.low_index
 
-    def load(self, connection: apsw.Connection, low_indexes: LowIndexes) -> None:
+    def load(self, cursor: apsw.Cursor, low_indexes: LowIndexes) -> None:
         """Read both ledgers.
 
         Raises:
             StorageDamaged: a row does not decode.
         """
-        self.sessions.load(connection, low_indexes[0])
-        self.keys.load(connection, low_indexes[1])
+        self.sessions.load(cursor, low_indexes[0])
+        self.keys.load(cursor, low_indexes[1])
+
+    def read_through(self, cursor: apsw.Cursor) -> None:
+        """From now on outcomes are read through ``cursor``."""
+        self.sessions.read_through(cursor)
+        self.keys.read_through(cursor)
 
     def begin(self, index: int, limits: ApplyLimits, flags: int) -> None:
         """The entry at ``index``, which carries ``limits`` and ``flags``, is to be applied."""
@@ -89,7 +94,11 @@ class ExactlyOnce:
         self.keys.begin(index, limits.key_ledger_bytes_max)
 
     def find(self, request: Request) -> Reply | None:
-        """The reply to give without executing ``request``, or None when it is new."""
+        """The reply to give without executing ``request``, or None when it is new.
+
+        Raises:
+            StorageDamaged, StorageFailed: what is remembered of it cannot be read.
+        """
         client, sequence, since, payload = request
         keyed = self._keyed
         if keyed:

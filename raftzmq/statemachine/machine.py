@@ -411,6 +411,7 @@ class Machine:
             stopping=self._is_stopping,
         )
         self._meta = self._connection.cursor()
+        self._once.read_through(self._meta)
 
     def _reopen(self, *, fresh: bool) -> None:
         # The new one first: SQLite checkpoints and syncs when the last connection closes.
@@ -427,7 +428,7 @@ class Machine:
     def _load(self) -> tuple[int, int]:
         try:
             meta = read_meta(self._connection, self._path)
-            self._once.load(self._connection, (meta.ledger_low_index, meta.keys_low_index))
+            self._once.load(self._meta, (meta.ledger_low_index, meta.keys_low_index))
         except apsw.Error as error:
             raise damaged(self._path, str(error)) from error
         self._set_time(meta.time)

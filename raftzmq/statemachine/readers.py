@@ -31,7 +31,7 @@ from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
 from raftzmq.statemachine.point_reads import PointReads, is_point_read
 from raftzmq.statemachine.reply import Reply, ResultPacker, carried_out, refusal
-from raftzmq.statemachine.statements import Parameters, Row, decode_payload, row_bytes
+from raftzmq.statemachine.statements import Parameters, Row, are_small, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
 """About 20 microseconds between two looks at the clock."""
@@ -277,7 +277,8 @@ class Reader:
         bytes_max = left
         rows: list[Row] = []
         try:
-            for row in self._plain.execute(sql, parameters):
+            cached = are_small(parameters)
+            for row in self._plain.execute(sql, parameters, can_cache=cached):
                 left -= row_bytes(row)
                 if left < 0:
                     raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")

@@ -57,6 +57,7 @@ class LedgerSql(NamedTuple):
 
     name: str
     read: str
+    read_one: str
     write: str
     evict: str
 
@@ -65,6 +66,7 @@ def _ledger(table: str) -> LedgerSql:
     return LedgerSql(
         table,
         f"SELECT log_index, elapsed_ms, outcomes FROM {table} ORDER BY log_index",
+        f"SELECT outcomes FROM {table} WHERE log_index = ?",
         f"INSERT INTO {table} VALUES (?, ?, ?)",
         f"DELETE FROM {table} WHERE log_index <= ?",
     )

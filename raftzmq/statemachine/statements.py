@@ -55,6 +55,9 @@ _CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)
 _LARGE_BYTES: Final = 64 << 10
 _LARGE_ARRAY: Final = 1 << 16
 """More than any request may hold in one array, so that SQLite gets to say what is too much."""
+BOUND_BYTES_CACHED: Final = 16 << 10
+"""A cached statement keeps its parameters until it runs again. APSW caches no text longer than
+this, but does not look at parameters: hundreds of texts could each keep REQUEST_BYTES_MAX."""
 _KINDS_MAX: Final = 2_000
 _KIND_SQL_LENGTH_MAX: Final = 4_096
 
@@ -88,6 +91,12 @@ class NeedsFresh(Exception):
 
 class Interrupted(Exception):
     """The host asked to stop; the transaction must be rolled back."""
+
+
+def are_small(parameters: Parameters) -> bool:
+    """Whether a cached statement may keep ``parameters``."""
+    values = parameters.values() if isinstance(parameters, dict) else parameters or ()
+    return sum(len(value) for value in values if isinstance(value, _SIZED)) <= BOUND_BYTES_CACHED
 
 
 def decode_payload(payload: bytes, statements_max: int) -> Statements:
@@ -173,6 +182,7 @@ class Executor:
         self._host = connection.cursor().execute
         self._plain = connection.cursor()
         self._steps = 0
+        self._may_keep = False
         self._rowid_end = False
         self._changes_before = 0
         self._kinds: dict[str, int] = {}
@@ -206,6 +216,7 @@ class Executor:
             return refusal(error)
         if self._stopping():
             raise Interrupted
+        self._may_keep = len(payload) <= BOUND_BYTES_CACHED
         connection = self._connection
         authorizer = self._authorizer
         lone = len(statements) == 1 and statements[0][0] in self._lone
@@ -271,7 +282,10 @@ class Executor:
                 watch.switch(on=kind != _UNWATCHED)
             if kind >= _PLAIN:
                 authorizer.running = True
-                execute(sql, parameters)
+                if self._may_keep or are_small(parameters):
+                    execute(sql, parameters)
+                else:
+                    execute(sql, parameters, can_cache=False)
             elif kind == _UNSEEN:
                 authorizer.running = False
                 self._first_run(sql, parameters)
@@ -320,7 +334,7 @@ class Executor:
         cursor.exec_trace = begins
         authorizer.noted = noted
         try:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, parameters, can_cache=are_small(parameters))
         finally:
             authorizer.noted = None
             cursor.close(True)
@@ -360,7 +374,12 @@ class Executor:
             # PRAGMA takes effect while it is prepared, so it must be prepared each time. And
             # where the schema may change, a cached statement would tell columns of before.
             single = ";" not in sql.rstrip("; \n")
-            cached = single and not self._fresh and _CACHEABLE.match(sql) is not None
+            cached = (
+                single
+                and not self._fresh
+                and _CACHEABLE.match(sql) is not None
+                and are_small(parameters)
+            )
             for row in cursor.execute(sql, parameters, can_cache=cached):
                 rows_bytes += row_bytes(row)
                 if rows_bytes > self._bounds.result_bytes_max:

@@ -65,6 +65,8 @@ STALE_ROWS_PER_SAVE: Final = 256
 the raft thread may be away."""
 STALE_BYTES_PER_SAVE: Final = 4 << 20
 """The same for their data: to free a long row, SQLite reads the whole chain of its pages."""
+LARGE_ENTRY_BYTES: Final = 1 << 20
+"""The statement that inserts a longer entry is prepared anew."""
 READ_ROWS_MAX: Final = 4_096
 """Entries that one ``read`` returns at most."""
 
@@ -173,10 +175,12 @@ class SqliteLogStore:
                 if first <= last_index:
                     self._execute(_TRUNCATE, (first,))
                 rows, tail = chained_rows(entries, tail)
+                # A cached statement keeps what it inserted last until it runs again.
+                cached = all(len(entry.data) <= LARGE_ENTRY_BYTES for entry in entries)
                 if len(rows) == 1:
-                    self._execute(_INSERT, rows[0])
+                    self._execute(_INSERT, rows[0], can_cache=cached)
                 else:
-                    self._execute_many(_INSERT, rows)
+                    self._execute_many(_INSERT, rows, can_cache=cached)
                 last_index = entries[-1].index
             if self._stale_from is not None:
                 self._drop_stale(self._stale_from, entries)

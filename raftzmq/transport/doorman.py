@@ -65,8 +65,8 @@ _PRIORITY_TRIES: Final = 40
 """A second: a thread of libzmq gives itself its name some time after it was started."""
 _HALF_LIFE_MS: Final = 2_000
 _GIVE_BACK_MS: Final = 10_000
-"""Between two attempts of a large process to return freed memory. They hold up all that allocate,
-and what is returned costs page faults when it is needed again."""
+"""Between two attempts of a process that is not small to return freed memory. They hold up all that
+allocate, and what is returned costs page faults when it is needed again."""
 _GIVE_BACK_SOON_MS: Final = 250
 """The same for one that is half as large again as its bound. Two thirds of that are freed memory in
 a flood of large messages, so this is what keeps it from growing on; it takes 36 ms."""
@@ -125,11 +125,14 @@ class Growth:
 
     Attributes:
         bytes_max: as given.
-        half_bytes: beyond it a process is large, and what it does not need is worth returning.
+        half_bytes: beyond it a process is large, and its guests are looked at.
+        returns_bytes: beyond it what a process does not need is worth returning.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self.half_bytes = bytes_max // 2
+        # 96 MiB by default, of which a busy node needs some 80 (docs/operations.md, Memory).
+        self.returns_bytes = bytes_max * 3 // 10
         self.bytes_max = bytes_max
         self._floor = bytes_max
 
@@ -254,7 +257,8 @@ class Doorman:
         large = size_bytes > self._growth.half_bytes
         far = size_bytes > 3 * self._growth.half_bytes
         give_back_ms = _GIVE_BACK_SOON_MS if far else _GIVE_BACK_MS
-        if large and now_ms >= self._gave_back_ms + give_back_ms:
+        worth = size_bytes > self._growth.returns_bytes
+        if worth and now_ms >= self._gave_back_ms + give_back_ms:
             self._gave_back_ms = now_ms
             give_back()
         rest_ms = GUESTS_LOOK_MS if large else GUESTS_REST_MS

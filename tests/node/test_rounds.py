@@ -12,7 +12,8 @@ from raftzmq.errors import StorageDamaged, StorageFailed
 from raftzmq.node.conditions import Conditions
 from raftzmq.node.rounds import Rounds
 from raftzmq.node.snapshots import TakeFailed
-from raftzmq.raft.types import Configuration
+from raftzmq.raft.types import Configuration, Entry, EntryKind
+from raftzmq.replica.persist import Round
 
 
 class Host:
@@ -51,3 +52,30 @@ def test_a_node_that_found_damage_while_copying_can_copy_again_once_it_is_rebuil
 def test_what_no_copy_repairs_ends_the_node(nodes: tuple[str, ...], error: Exception) -> None:
     with pytest.raises(type(error)):
         Host(*nodes).rounds.take(TakeFailed(error))
+
+
+def test_the_log_in_memory_is_cut_whenever_entries_are_committed() -> None:
+    told: list[object] = []
+    committed = (Entry(1, 1, EntryKind.COMMAND, b"data"),)
+    rounds = [Round(), Round(committed=committed)]
+    replica = SimpleNamespace(
+        flush=lambda: rounds.pop(0),
+        transfers=SimpleNamespace(retention=SimpleNamespace(abandoned=frozenset())),
+        bound_memory=told.append,
+        applied_index=0,
+    )
+    applier = SimpleNamespace(apply_here=lambda *_: None, apply=told.append)
+    host = Rounds(
+        replica=cast(Any, replica),
+        service=cast(Any, None),
+        applier=cast(Any, applier),
+        disk=cast(Any, None),
+        conditions=Conditions(),
+        bounds=LimitsConfig(log_memory_bytes=1_234),
+        log=cast(Any, told.append),
+        on_ready=lambda: None,
+    )
+    host.flush()
+    assert told == []
+    host.flush()
+    assert told == [1_234, list(committed)]

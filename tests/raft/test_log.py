@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from raftzmq.invariants import InvariantBroken
-from raftzmq.raft.log import ENTRY_OVERHEAD_BYTES, Log
+from raftzmq.raft.log import ENTRY_MEMORY_BYTES, ENTRY_OVERHEAD_BYTES, Log
 from raftzmq.raft.types import Entry, EntryKind, LogPosition
 
 
@@ -85,6 +85,16 @@ class LogAgainstTwin(RuleBasedStateMachine):
         index = data.draw(st.integers(0, self.last))
         self.log.shed(index)
         self.front = max(self.front, index)
+
+    @rule(bytes_max=st.integers(0, 400))
+    def surplus(self, bytes_max: int) -> None:
+        held = [e for i, e in self.twin.items() if i > self.front]
+        size = sum(len(e.data) + ENTRY_OVERHEAD_BYTES for e in held)
+        entries_max = bytes_max // ENTRY_MEMORY_BYTES
+        much = size > bytes_max + bytes_max // 4 or len(held) > entries_max + entries_max // 4
+        while much and (size > bytes_max or len(held) > entries_max):
+            size -= len(held.pop(0).data) + ENTRY_OVERHEAD_BYTES
+        assert self.log.surplus(bytes_max) == (self.last - len(held) if much else 0)
 
     @rule(ahead=st.integers(0, 5))
     def reset(self, ahead: int) -> None:

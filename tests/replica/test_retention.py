@@ -84,21 +84,32 @@ def test_what_is_kept_is_on_disk_only() -> None:
     assert raft.log_bytes == 0
 
 
-def test_before_compaction_too_a_tail_is_enough_in_memory() -> None:
+def test_a_tail_of_the_log_is_enough_in_memory() -> None:
     world = World()
     leader = world.leader()
     world.write(b"one", b"two", b"three")
-    leader.replica.shed(leader.applied.index, 0)
+    leader.replica.bound_memory(0)
     raft = leader.replica.raft
     assert (raft.base.index, raft.log.front.index) == (0, leader.applied.index)
     assert raft.log_bytes == 0
     late = world.follower()
     late.crash()
     world.write(b"four")
-    leader.replica.shed(leader.applied.index, 0)
+    leader.replica.bound_memory(0)
     late.start()
     world.tick(LONG)
     assert late.content == leader.content
+
+
+def test_what_is_not_committed_stays_in_memory() -> None:
+    world = World()
+    leader = world.leader()
+    world.cut = set(world.nodes) - {leader.name}
+    raft = leader.replica.raft
+    raft.propose(b"one")
+    leader.round()
+    leader.replica.bound_memory(0)
+    assert raft.log.front.index == raft.commit_index == raft.last_position.index - 1
 
 
 def stopped_on_the_way() -> SlowCopy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from typing import cast
 
 import apsw
@@ -10,9 +11,11 @@ import pytest
 
 from raftzmq import errors
 from raftzmq.statemachine import schema
+from raftzmq.statemachine.authorizer import OWN
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.command import CommandFlags, Request
 from raftzmq.statemachine.ledger import Ledger
+from raftzmq.statemachine.names import ROW_MASK
 from raftzmq.statemachine.reply import APPLIED_BEFORE, RESULT_FORGOTTEN, Reply
 from raftzmq.wire import client as wire
 from tests.statemachine.conftest import MakeWorld
@@ -247,13 +250,14 @@ def test_rolled_back_takes_everything_back() -> None:
         "CREATE TABLE _raftzmq_ledger(log_index INTEGER PRIMARY KEY, elapsed_ms, outcomes)"
     )
     ledger = Ledger(schema.LEDGER)
+    ledger.read_through(connection.cursor())
     index = sequence = 0
     for _ in range(300):
-        before = _state(ledger)
+        before = _state(ledger, sequence)
         lost = rng.random() < 0.4
-        started_at = index
+        started_at, begun_with = index, sequence
         for _ in range(rng.randrange(1, 12)):
-            if ledger._entry_keys:
+            if ledger._entry:
                 break  # what interrupts an entry ends the transaction
             index += 1
             # Each entry brings limits of its own.
@@ -268,18 +272,99 @@ def test_rolled_back_takes_everything_back() -> None:
         if lost:
             ledger.rolled_back()
             index = started_at
-            assert _state(ledger) == before
+            assert _state(ledger, sequence) == before + [None] * 2 * (sequence - begun_with)
         else:
             ledger.write(connection.cursor())
             ledger.committed()
             loaded = Ledger(schema.LEDGER)
-            loaded.load(connection, ledger.low_index)
-            assert _state(loaded) == _state(ledger)
+            loaded.load(connection.cursor(), ledger.low_index)
+            assert _state(loaded, sequence) == _state(ledger, sequence)
 
 
-def _state(ledger: Ledger) -> object:
-    outcomes = {client: dict(known) for client, known in ledger._outcomes.items()}
-    return outcomes, list(ledger._rows), ledger._bytes, ledger.low_index
+def _state(ledger: Ledger, sequence: int) -> list[object]:
+    """Everything that decides an answer, and at the end what each name ever used is answered."""
+    head = ledger._head
+    columns = (ledger._indexes, ledger._elapsed, ledger._sizes, ledger._counts)
+    rows = list(zip(*(column[head:] for column in columns), strict=True))
+    known = [ledger.find(client, at) for at in range(1, sequence + 1) for client in (ANN, BOB)]
+    return [rows, ledger._bytes, len(ledger), ledger.low_index, *known]
+
+
+def _filled(ledger: Ledger, first: int, last: int, keep: int) -> None:
+    """Entries first..last of ten names each, of which the latest ``keep`` are remembered."""
+    for index in range(first, last + 1):
+        ledger.begin(index, 1 << 20)
+        for number in range(10):
+            ledger.record(b"%08d/%d" % (index, number), 1, Reply(0, b"reply"), 7)
+        ledger.seal(index, keep - 1, 1 << 30)
+        ledger.committed()
+
+
+def test_what_is_remembered_takes_few_bytes_of_memory_and_what_is_forgotten_none() -> None:
+    ledger = Ledger(schema.LEDGER)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        _filled(ledger, 1, 20_000, 8_000)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(ledger) == 80_000
+    # Eight a name, what was not swept yet, four columns of the rows, 4,096 arrays and their room.
+    assert ledger._names.held <= 80_000 * 5 // 4 + 4_096 + 10, "what is forgotten is swept"
+    assert taken < 80_000 * 30, "a dictionary of outcomes takes 300 for each"
+
+
+def test_numbers_that_follow_each_other_share_their_place() -> None:
+    ledger = Ledger(schema.LEDGER)
+    ledger.begin(1, 1 << 20)
+    for number in range(1_600, 3_200):
+        ledger.record(ANN, number, Reply(0, b"reply"), number)
+    ledger.seal(1, 9, 1 << 30)
+    assert (len(ledger), ledger._names.held) == (1_600, 100)
+    assert [ledger.find(ANN, number) is not None for number in (1_599, 1_600, 3_199, 3_200)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_a_hint_that_leads_to_a_row_without_the_name_is_no_outcome(world: World) -> None:
+    world.ok(CREATE)
+    (first,) = world.entry(write(ANN, 1))
+    ledger = world.machine._once.sessions
+    row = ledger._gone + len(ledger._indexes) - 1
+    for name in ((BOB, 2), (ANN, 1)):  # as after a collision of hashes, or a rollback
+        ledger._names.add([name], row)
+        ledger._names.add([name], row + 1)
+    assert ledger.find(BOB, 2) is None
+    assert world.entry(write(ANN, 1)) == [first]
+    assert world.entry(write(BOB, 2))[0][0] == 0
+    assert rows(world) == 2
+
+
+def test_the_numbers_of_rows_may_begin_again() -> None:
+    ledger = Ledger(schema.LEDGER)
+    connection = apsw.Connection(":memory:")
+    connection.execute(
+        "CREATE TABLE _raftzmq_ledger(log_index INTEGER PRIMARY KEY, elapsed_ms, outcomes)"
+    )
+    ledger.read_through(connection.cursor())
+    ledger._gone = ROW_MASK - 2
+    for index in range(1, 7):
+        ledger.begin(index, 1 << 20)
+        ledger.record(ANN, index, Reply(0, b"%d" % index), index)
+        ledger.seal(index, 3, 1 << 20)
+        ledger.write(connection.cursor())
+        ledger.committed()
+    found = [ledger.find(ANN, number) for number in range(1, 8)]
+    assert found == [None, None, *((0, b"%d" % at, at, at) for at in range(3, 7)), None]
+
+
+def test_a_row_that_is_missing_is_damage_and_no_new_write(world: World) -> None:
+    world.ok(CREATE)
+    world.entry(write(ANN, 1))
+    world.machine._connection.execute("DELETE FROM _raftzmq_ledger", prepare_flags=OWN)
+    with pytest.raises(errors.StorageDamaged, match="is missing"):
+        world.entry(write(ANN, 1))
 
 
 def test_the_numbers_of_the_flags_are_those_of_the_wire() -> None:

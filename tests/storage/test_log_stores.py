@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftzmq.raft.types import Entry, HardState, LogPosition
 from raftzmq.storage.contract import LogStore, StoredLog
 from raftzmq.storage.memory_log import MemoryLogStore
-from raftzmq.storage.sqlite_log import SqliteLogStore
+from raftzmq.storage.sqlite_log import LARGE_ENTRY_BYTES, SqliteLogStore
 from tests.storage.suite import LogStoreSuite, Reopen, entry
 
 
@@ -105,3 +106,14 @@ def test_sqlite_store_agrees_with_a_list(data: st.DataObject) -> None:
 @given(st.data())
 def test_memory_store_agrees_with_a_list(data: st.DataObject) -> None:
     _random_operations(memory_opener, data)
+
+
+def test_the_sqlite_store_keeps_nothing_of_a_large_entry_in_memory(tmp_path: Path) -> None:
+    store = SqliteLogStore(tmp_path / "raft.db", wal_bytes=1 << 16)
+    store.load()
+    large = bytes(4 * LARGE_ENTRY_BYTES)
+    store.save(HardState(term=1), [entry(1, 1, large)])
+    store.save(None, [entry(2, 1, large), entry(3, 1, large)])
+    used = store._connection.status(apsw.SQLITE_DBSTATUS_STMT_USED)[0]
+    assert used < LARGE_ENTRY_BYTES
+    store.close()

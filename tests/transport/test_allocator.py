@@ -20,11 +20,8 @@ assert bound_arenas()
 before = anonymous_bytes()
 pins = []
 def flood():
-    # The first block that is freed teaches glibc to keep those of its size; what is allocated
-    # behind the others keeps it from shortening the heap.
-    taught = bytearray(30 << 20)
-    del taught
-    held = [bytearray(2 << 20) for _ in range(100)]
+    # What is allocated behind the others keeps glibc from shortening the heap.
+    held = [bytearray(1 << 20) for _ in range(200)]
     pins.append([bytearray(100_000) for _ in range(2)])
     del held
 thread = threading.Thread(target=flood)
@@ -32,6 +29,21 @@ thread.start()
 thread.join()
 print((anonymous_bytes() - before) >> 20)
 give_back()
+print((anonymous_bytes() - before) >> 20)
+"""
+
+_LARGE = """
+from raftzmq.transport.allocator import MAPPED_FROM_BYTES, bound_arenas
+from raftzmq.transport.doorman import anonymous_bytes
+assert bound_arenas()
+# Left alone, the first large block that is freed teaches glibc to keep those of its size.
+taught = bytearray(30 << 20)
+del taught
+before = anonymous_bytes()
+held = [bytearray(MAPPED_FROM_BYTES) for _ in range(50)]
+pin = bytearray(100_000)
+print((anonymous_bytes() - before) >> 20)
+del held
 print((anonymous_bytes() - before) >> 20)
 """
 
@@ -44,3 +56,13 @@ def test_what_a_flood_leaves_is_returned_on_request() -> None:
     kept, left = map(int, done.stdout.split())
     assert kept > 150, "else this test shows nothing"
     assert left < 50
+
+
+def test_large_blocks_leave_nothing_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LARGE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    taken, left = map(int, done.stdout.split())
+    assert taken > 140, "else this test shows nothing"
+    assert left < 10

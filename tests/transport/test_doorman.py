@@ -105,8 +105,8 @@ def test_that_it_has_outgrown_its_bound_is_told_while_it_lasts(context: Context)
         assert until(lambda: not doorman.outgrown)
 
 
-@pytest.mark.parametrize(("size", "times"), [(50, 0), (51, 1), (150, 1), (151, 4)])
-def test_a_large_process_returns_freed_memory_and_a_very_large_one_often(
+@pytest.mark.parametrize(("size", "times"), [(30, 0), (31, 1), (150, 1), (151, 4)])
+def test_a_process_that_is_not_small_returns_freed_memory_and_a_very_large_one_often(
     context: Context, monkeypatch: pytest.MonkeyPatch, size: int, times: int
 ) -> None:
     """Looked at once per 100 ms, for a second, on a clock that begins late."""
