@@ -26,7 +26,6 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import zmq
@@ -35,15 +34,20 @@ from zmq.utils.monitor import parse_monitor_message
 from raftzmq import limits
 from raftzmq.transport.allocator import give_back
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.frames import is_readable
 from raftzmq.transport.hanging_up import hang_up, port_of
 from raftzmq.transport.priority import put_strangers_last
+from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Socket
+from raftzmq.transport.wakeup import Mailbox
 
 LOOK_MS: Final = 25
 """Between two looks at the size: a stranger nearby sends up to a gigabyte per second."""
-SMALL_LOOK_MS: Final = 100
-"""The same while a process is small and nobody comes or goes: a gigabyte per second takes longer
-to the bound. Each look costs as much as a lone request, and four processes look."""
+CALM_LOOK_MS_MAX: Final = 250
+"""The same, at most, while a process is small and nobody comes or goes. A look costs as much as a
+lone request, and four processes look: at 100 ms a fifth of what an idle cluster used was that."""
+GROWTH_BYTES_PER_MS: Final = 1 << 20
+"""What a stranger nearby sends. A small process is looked at before it can be beyond its bound."""
 GUESTS_LOOK_MS: Final = 100
 """Between two looks at each connection of a large process."""
 GUESTS_REST_MS: Final = 1_000
@@ -196,6 +200,8 @@ class Doorman:
         self._gave_back_ms = 0
         self._rng = random.Random(os.urandom(16))
         self._stop = threading.Event()
+        self._bell: Mailbox[None] = Mailbox()
+        self._size_bytes = 0
         self._thread = threading.Thread(target=self._watch, name="doorman", daemon=True)
         self.seen: dict[str, int] = {}
         self.outgrown = False
@@ -209,26 +215,45 @@ class Doorman:
     def stop(self) -> None:
         """End the thread and give up the monitors; the caller closes the sockets afterwards."""
         self._stop.set()
+        self._bell.wake()
         if self._thread.ident is not None:
             self._thread.join()
+        self._bell.close()
         for name, each in self._sockets.items():
             each.disable_monitor()
             self._monitors[name].close(0)
 
     def _watch(self) -> None:
+        readiness = Readiness()
+        readiness.watch_descriptor(self._bell.fileno())
+        monitors = [readiness.watch(each, receives_only=True) for each in self._monitors.values()]
         tries_left = _PRIORITY_TRIES
         rest_ms = LOOK_MS
         while not self._stop.wait(rest_ms / 1000):
             moving = [self._take_events(name, each) for name, each in self._monitors.items()]
             large = self._look()
-            rest_ms = LOOK_MS if large or any(moving) or tries_left else SMALL_LOOK_MS
             if tries_left:
                 tries_left = 0 if put_strangers_last() else tries_left - 1
+            rest_ms = LOOK_MS
+            if not (large or any(moving) or tries_left):
+                # Whoever comes ends the calm at once; a crowd is looked at each LOOK_MS.
+                for each in monitors:
+                    readiness.ask_next(each)
+                readiness.wait(self._calm_ms())
+                rest_ms = 0
+        readiness.close()
+
+    def _calm_ms(self) -> int:
+        """How long a small process may go unwatched while nobody comes or goes."""
+        left_ms = (self._growth.bytes_max - self._size_bytes) // GROWTH_BYTES_PER_MS
+        return max(LOOK_MS, min(CALM_LOOK_MS_MAX, left_ms))
 
     def _take_events(self, name: str, monitor: Socket) -> bool:
         """Whether there were any."""
         guests = self._guests[name]
         found = False
+        if not is_readable(monitor):
+            return found  # an attempt to receive costs several times as much
         try:
             while True:
                 event = parse_monitor_message(monitor.recv_multipart(zmq.DONTWAIT))
@@ -250,7 +275,7 @@ class Doorman:
 
     def _look(self) -> bool:
         """Whether this is a large process."""
-        size_bytes = self._own_bytes()
+        size_bytes = self._size_bytes = self._own_bytes()
         self.outgrown = size_bytes > self._growth.bytes_max
         steps = self._growth.steps(size_bytes)
         now_ms = monotonic_ms()
@@ -287,7 +312,12 @@ class Doorman:
 
 def anonymous_bytes() -> int:
     """Memory of this process that is no file's (proc(5), statm), in bytes."""
-    _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    # Not Path.read_text, which takes ten times as long, several times a second.
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _, resident, shared, *_ = os.read(descriptor, 256).split()
+    finally:
+        os.close(descriptor)
     return (int(resident) - int(shared)) * resource.getpagesize()
 
 

@@ -123,6 +123,30 @@ def test_a_process_that_is_not_small_returns_freed_memory_and_a_very_large_one_o
     assert len(returned) == times
 
 
+@pytest.mark.parametrize(
+    ("size", "calm_ms"), [(0, 250), (70, 250), (71, 249), (200, 120), (310, 25), (400, 25)]
+)
+def test_a_small_process_is_looked_at_before_it_can_have_passed_its_bound(
+    context: Context, size: int, calm_ms: int
+) -> None:
+    with open_socket(context, Purpose.CLIENT_ROUTER) as server:
+        doorman = Doorman({"client": server}, bytes_max=320 << 20, own_bytes=lambda: size << 20)
+        doorman._look()
+        assert doorman._calm_ms() == calm_ms
+        doorman.stop()
+
+
+def test_whoever_comes_ends_the_calm(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorman, "_calm_ms", lambda self: 60_000)
+    monkeypatch.setattr(module, "put_strangers_last", lambda: True)
+    with watched(context) as (doorman, _, address):
+        time.sleep(4 * module.LOOK_MS / 1000)
+        for count in (1, 2):
+            with zmtp.open_zmtp(address):
+                assert until(lambda: len(doorman._guests["client"]) == 1), count
+            assert until(lambda: not doorman._guests["client"]), count
+
+
 def test_growth_costs_one_connection_per_step_and_only_once() -> None:
     growth = Growth(100 * STEP_BYTES)
     assert growth.steps(100 * STEP_BYTES) == 0
