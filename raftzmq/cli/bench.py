@@ -21,10 +21,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from raftzmq import limits
 from raftzmq.bench.compare import compare, show_comparison
+from raftzmq.bench.idle import SETTLE_S, measure_idle, show_idle
 from raftzmq.bench.isolation import IsolationRun
 from raftzmq.bench.isolation_report import make_isolation_report, show_isolation
 from raftzmq.bench.machine import machine
 from raftzmq.bench.measure import OPEN_IN_FLIGHT, Load, measure
+from raftzmq.bench.meter import local_pids
 from raftzmq.bench.plot import page
 from raftzmq.bench.report import Report
 from raftzmq.bench.result import Result, Setup, UnreadableResult, as_dict, from_dict, load
@@ -45,6 +47,7 @@ CLIENTS: Final = 64
 _OF_ISOLATION: Final = {
     "subject", "seconds", "nodes", "connect_to", "folder", "rate", "check", "as_json",
 }  # fmt: skip
+_OF_IDLE: Final = {"subject", "seconds", "nodes", "connect_to", "folder", "as_json"}
 _OF_COMPARISON: Final = {"compare_files", "plot", "as_json"}
 
 
@@ -55,6 +58,7 @@ class Subject(StrEnum):
     READS = "reads"
     MIXED = "mixed"
     ISOLATION = "isolation"
+    IDLE = "idle"
 
 
 def bench(
@@ -63,7 +67,8 @@ def bench(
         Subject,
         typer.Argument(
             help="writes, reads, mixed: what is asked of the database. isolation: how much slow "
-            "statements slow the point reads of others."
+            "statements slow the point reads of others. idle: what the processes use while nobody "
+            "asks anything."
         ),
     ] = Subject.WRITES,
     clients: Annotated[
@@ -182,6 +187,9 @@ def bench(
     one client that runs 2-second SELECTs without pause and one that applies a 2-second UPDATE every
     10 seconds; 20 seconds are the least that says something. It counts elections, too.
 
+    idle watches the processes for --seconds and sends nothing; 20 seconds are the least that says
+    something.
+
     Exit codes: 1 requests failed or, with --check, the slow harmed the others; 2 wrong usage, or
     a file that --compare cannot read; 3, 4, 5 as for a write.
 
@@ -192,6 +200,8 @@ def bench(
     Example: raftzmq bench mixed --rate 5000 --connections 256 --plot run.html
 
     Example: raftzmq bench isolation --seconds 60 --check
+
+    Example: raftzmq bench idle --seconds 60
 
     Example: raftzmq bench reads --connect tcp://127.0.0.1:7100 --json
     """
@@ -206,6 +216,10 @@ def bench(
         _isolation(
             connect_to, nodes, folder, rate or ISOLATION_RATE, seconds, check=check, as_json=as_json
         )
+        return
+    if subject is Subject.IDLE:
+        _only(context, _OF_IDLE, "has no use for idle")
+        _idle(connect_to, nodes, folder, seconds, as_json=as_json)
         return
     if check:
         raise typer.BadParameter("--check is of isolation")
@@ -300,6 +314,20 @@ def _isolation(
         Console(highlight=False).print(show_isolation(report))
     if report.errors or (check and report.broken):
         raise typer.Exit(exit_codes.FAILED)
+
+
+def _idle(
+    connect_to: str | None, nodes: int, folder: Path | None, seconds: float, *, as_json: bool
+) -> None:
+    with _target(connect_to, nodes, folder) as (_, known, statuses):
+        pids = known or local_pids(statuses())
+        if not pids:
+            raise typer.BadParameter("no node behind --connect runs on this machine")
+        report = measure_idle(pids, settle_s=SETTLE_S, seconds=seconds)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        Console(highlight=False).print(show_idle(report))
 
 
 _Statuses = Callable[[], dict[str, NodeStatus]]

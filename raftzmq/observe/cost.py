@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,22 @@ def cpu_seconds(pid: int) -> float | None:
         return None
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def times_waited(pid: int) -> int | None:
+    """How often the threads of ``pid`` that live gave up the processor to wait; None: it is gone.
+
+    proc(5), /proc/pid/status: voluntary_ctxt_switches, of each thread its own.
+    """
+    total = 0
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # this thread ended meanwhile
+                text = (task / "status").read_text(encoding="utf-8", errors="replace")
+                total += int(text.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    except OSError:
+        return None
+    return total
 
 
 def device_bytes(folder: Path) -> int | None:
