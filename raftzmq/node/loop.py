@@ -137,6 +137,7 @@ class Node:
                 identities=dict(opened.log.identities),
                 incarnation=opened.folder.incarnation,
                 boot=boot,
+                lives=opened.folder.lives,
                 empty=opened.is_empty,
                 forgot=opened.log.memory is not Memory.WHOLE,
                 next_boot=opened.folder.raise_boot_id,

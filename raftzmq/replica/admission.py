@@ -10,7 +10,8 @@ it asks its peers whether they know a later life of it:
 what the peers say                        what follows
 ========================================  ==================================================
 known, or never met; enough answers       member: it votes and acknowledges
-another incarnation, or more starts       recovering: it has forgotten (raft/standing.py)
+another incarnation, more starts, or a    recovering: it has forgotten (raft/standing.py)
+life that this folder has not had
 the cluster exists, and this node's       recovering: it may be new, or wiped and unknown to
 disk is empty                             this peer; nobody can tell, and it costs nothing
 ========================================  ==================================================
@@ -30,12 +31,19 @@ Pure: time enters as ``tick``, the disk through ``LogStore``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.types import NodeId, Standing
 from raftzmq.storage.contract import Identity, LogStore
-from raftzmq.wire.greeting import Challenge, GreetingMessage, Hello, Welcome
+from raftzmq.wire.greeting import (
+    Challenge,
+    GreetingMessage,
+    Hello,
+    Welcome,
+    names_life,
+    pack_lives,
+)
 from raftzmq.wire.peer import Envelope
 
 REPEAT_TICKS = 5
@@ -55,11 +63,15 @@ class Admission:
         identities: what the store remembered at start.
         incarnation: of this node's data folder.
         boot: boot id of this start.
+        lives: boot ids of earlier starts of the folder, the latest first. A peer looks for the one
+            that it met last: the number of starts alone would not show that a folder was set
+            back, and then started again more often than it had been (simulator seed 3465).
         empty: whether this node's disk holds nothing yet.
         forgot: whether this data folder once was that of a node that had forgotten, proven since
             or not. A peer that hears of it only now must not take it for news: the node would
             recover once more for nothing, and with another that lost its disk meanwhile, for ever.
-        next_boot: makes a boot id with more starts than the one given, durably.
+        next_boot: makes a boot id with more starts than the one given and all before, durably, and
+            keeps the one given among the lives.
         rng: source of the numbers of challenges; nobody else may be able to guess it.
     """
 
@@ -71,6 +83,7 @@ class Admission:
         identities: dict[NodeId, Identity],
         incarnation: int,
         boot: int,
+        lives: Iterable[int],
         empty: bool,
         forgot: bool,
         next_boot: Callable[[int], int],
@@ -81,6 +94,7 @@ class Admission:
         self._store = store
         self._identities = dict(identities)
         self._incarnation = incarnation
+        self._lives = pack_lives(lives)
         self._empty = empty
         self._next_boot = next_boot
         self._rng = rng
@@ -141,10 +155,10 @@ class Admission:
             return "a greeting with a wrong number" if hello.echo else [self._challenge(peer, boot)]
         self._challenges.pop(peer, None)
         is_later = met is None or boot >> _STARTS_SHIFT > met.boot >> _STARTS_SHIFT
-        fits = met is None or (is_later and hello.incarnation == met.incarnation)
+        fits = met is None or (is_later and _continues(hello, met))
         forgot = self._raft.standing is Standing.RECOVERING
         answers: list[GreetingMessage] = []
-        if met != life and (fits or (is_later and (hello.recovering or forgot))):
+        if met != life and (fits or (is_later and forgot)):
             # Durable before it is answered: who was told "known" promises things from then on.
             self._store.remember(peer, life)
             self._identities[peer] = life
@@ -179,11 +193,11 @@ class Admission:
             if welcome.formed and self._empty and self._raft.standing is Standing.UNKNOWN:
                 self._recover("the cluster exists and this data folder is empty")
             self._decide()
-        elif welcome.known_boot >> _STARTS_SHIFT >= self.boot >> _STARTS_SHIFT:
-            self._recover(f"{peer} knows a later life of this node: its data were lost or set back")
-            self._start_over(welcome.known_boot)
         else:
-            self._recover(f"{peer} knows this node by another data folder: its data were lost")
+            later = welcome.known_boot >> _STARTS_SHIFT >= self.boot >> _STARTS_SHIFT
+            which = "a later life of this node" if later else "another life of this node"
+            self._recover(f"{peer} knows {which}: its data were lost or set back")
+            self._start_over(welcome.known_boot)
 
     def _recover(self, why: str) -> None:
         if self._raft.standing is Standing.RECOVERING:
@@ -193,7 +207,12 @@ class Admission:
         self._raft.recover(why)
 
     def _start_over(self, known_boot: int) -> None:
-        """Take a boot id that peers believe: the later life that they know must be in the past."""
+        """Take a boot id that peers believe: the life that they know must be in the past.
+
+        This folder owns up to that life from now on. Another peer, which was away when it was
+        proven, would else take it for a folder that was set back once more.
+        """
+        self._lives = pack_lives((self.boot, known_boot)) + self._lives
         self.boot = self._next_boot(known_boot)
         self._agreed.clear()
         self._unanswered = set(self._raft.configuration.members() - {self._raft.node})
@@ -221,6 +240,21 @@ class Admission:
             receiver=peer,
             term=0,
             incarnation=self._incarnation,
-            recovering=self._forgot or self._raft.standing is Standing.RECOVERING,
+            recovering=self._raft.standing is Standing.RECOVERING,
+            forgot=self._forgot or self._raft.standing is Standing.RECOVERING,
             echo=echo,
+            lives=self._lives,
         )
+
+
+def _continues(hello: Hello, met: Identity) -> bool:
+    """Whether who says Hello remembers what the life that was met last has promised.
+
+    Or promises nothing before it is proven, or was proven in a folder that came after that life. A
+    folder that names no life was last started by a version that did not keep them.
+    """
+    if hello.recovering:
+        return True
+    if hello.incarnation != met.incarnation:
+        return hello.forgot
+    return not hello.lives or names_life(hello.lives, met.boot)

@@ -30,6 +30,7 @@ class SimFolder:
         path: where state.db really is.
         incarnation: of this folder.
         boots: starts so far.
+        lives: boot ids of all of them, the latest first.
         free: bytes that may still be written.
     """
 
@@ -37,6 +38,7 @@ class SimFolder:
     incarnation: int
     chance: Chance
     boots: int = 0
+    lives: tuple[int, ...] = ()
     free: int = PLENTY_BYTES
 
     def free_bytes(self) -> int:
@@ -46,7 +48,9 @@ class SimFolder:
     def next_boot(self, known: int = 0) -> int:
         """A boot id with more starts than before, and than ``known`` has; durable at once."""
         self.boots = max(self.boots, known >> 32) + 1
-        return self.boots << 32 | self.chance.bits(32)
+        boot = self.boots << 32 | self.chance.bits(32)
+        self.lives = (boot, *((known,) if known else ()), *self.lives)
+        return boot
 
 
 class _Image(NamedTuple):
@@ -94,6 +98,8 @@ class SimLogStore(MemoryLogStore):
         self._rotten = ""
         self.boots = 0
         """Of a saved copy: the starts that its folder had counted."""
+        self.lives: tuple[int, ...] = ()
+        """Of a saved copy: the lives that its folder had had."""
         self.fsyncs = 0
 
     def load(self) -> StoredLog:

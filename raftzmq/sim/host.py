@@ -290,6 +290,7 @@ class SimHost:
         self.busy_until = self.schedule.now
         self._elapsed = 0
         self.inbox = Inbox()
+        lives = folder.lives
         boot = folder.next_boot()
         state_path = folder.path / "state.db"
         log_path = folder.path / "raft.db"
@@ -349,6 +350,7 @@ class SimHost:
                 identities=dict(log.identities),
                 incarnation=folder.incarnation,
                 boot=boot,
+                lives=lives,
                 empty=empty,
                 forgot=log.memory is not Memory.WHOLE,
                 next_boot=folder.next_boot,
@@ -452,7 +454,7 @@ class SimHost:
         self.folder.path.mkdir()
         self.lost_stores.append(self.store)
         self.folder.incarnation = incarnation
-        self.folder.boots = 0
+        self.folder.boots, self.folder.lives = 0, ()
         self.damaged = ""
         self.rotten = False
         self.store = SimLogStore(self.folder, self.habits, self.take_time)
@@ -581,6 +583,9 @@ class SimHost:
         if self.world_chance.hit(500):
             return None  # both ways must be gone
         self.effect("apply here")
+        # Clients hear of it in this very round: if the node dies in it, nobody looks at it again,
+        # and what it alone knew to be committed would seem not to be (seed 20045).
+        self.world.look_at(self)
         report = apply()
         if report is not None:
             self.world.saw_applied(self, report, list(entries))

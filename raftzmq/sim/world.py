@@ -620,7 +620,7 @@ class World:
         store, contents = copy
         incarnation = host.folder.incarnation
         host.wipe(incarnation)
-        host.folder.boots = store.boots
+        host.folder.boots, host.folder.lives = store.boots, store.lives
         host.store.copy_of(store)
         for name, content in contents.items():
             (host.folder.path / name).write_bytes(content)
@@ -718,7 +718,7 @@ class World:
             return
         store = SimLogStore(host.folder, host.habits, lambda _: 0)
         store.copy_of(host.store)
-        store.boots = host.folder.boots
+        store.boots, store.lives = host.folder.boots, host.folder.lives
         self._copies[host.name] = store, host.files.contents(host.folder.path, None)
 
     def end_faults(self) -> None:

@@ -24,6 +24,9 @@ from raftzmq.storage.durable_file import replace_file, sync_folder
 LOCK_NAME: Final = "lock"
 IDENTITY_NAME: Final = "identity.json"
 BOOTS_NAME: Final = "boots"
+LIVES_MAX: Final = 512
+"""Lives that a folder remembers. A peer that met an earlier one last, and was away for all of
+these, takes the folder for one that was set back: it recovers, for nothing but in safety."""
 _FORMAT: Final = 1
 _BOOTS_MAX: Final = (1 << 32) - 1
 
@@ -37,6 +40,8 @@ class DataFolder:
         incarnation: 64 random bits drawn when the folder was made; a wiped folder has another.
         boot_id: differs for each start and grows with it: the number of starts in the upper 32
             bits, random bits below. Messages of an earlier life of this node carry a lower one.
+        lives: boot ids of earlier starts of this folder, the latest first, LIVES_MAX at most; none
+            of starts by a version that did not keep them.
         notes: what was repaired at the opening, one sentence each.
         starts_lost: the count of starts had to be guessed, so peers cannot tell from it whether
             the folder is an older copy of itself.
@@ -46,6 +51,7 @@ class DataFolder:
     incarnation: int
     boot_id: int
     _lock: int
+    lives: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     starts_lost: bool = False
 
@@ -70,7 +76,7 @@ class DataFolder:
             lock = _lock(path)
             try:
                 incarnation = _identify(path, cluster, node)
-                boot_id, note = _next_boot(path)
+                boot_id, lives, note = _next_boot(path)
             except BaseException:
                 os.close(lock)
                 raise
@@ -83,18 +89,24 @@ class DataFolder:
             incarnation=incarnation,
             boot_id=boot_id,
             _lock=lock,
+            lives=lives,
             notes=notes,
             starts_lost=bool(note),
         )
 
     def raise_boot_id(self, known: int) -> int:
-        """Take a boot id with more starts than ``known`` has: a later life of this folder was seen.
+        """Take a boot id with more starts than ``known``, a life that this folder has forgotten.
+
+        It is among its lives from then on.
 
         Raises:
             StorageFailed: it cannot be written.
         """
         try:
-            self.boot_id = _write_boots(self.path / BOOTS_NAME, (known >> 32) + 1)
+            lives = (self.boot_id, known, *self.lives)
+            boots = max(self.boot_id, known) >> 32
+            self.boot_id = _write_boots(self.path / BOOTS_NAME, boots + 1, lives)
+            self.lives = lives
         except OSError as error:
             raise StorageFailed(f"data folder {self.path}: {error}") from error
         return self.boot_id
@@ -241,11 +253,14 @@ def _parse(file: Path, content: bytes) -> dict[str, Any]:
     return found
 
 
-def _next_boot(path: Path) -> tuple[int, str]:
+def _next_boot(path: Path) -> tuple[int, tuple[int, ...], str]:
     file = path / BOOTS_NAME
+    lives: tuple[int, ...] = ()
     try:
-        boots = int(file.read_bytes())
-        whole = 0 < boots < _BOOTS_MAX
+        count, *names = file.read_bytes().split()
+        boots = int(count)
+        lives = tuple(int(name, 16) for name in names)
+        whole = 0 < boots < _BOOTS_MAX and all(0 < life < 1 << 64 for life in lives)
     except FileNotFoundError:
         boots, whole = 0, not has_data(path)
     except ValueError:
@@ -255,15 +270,18 @@ def _next_boot(path: Path) -> tuple[int, str]:
         # All that matters is that the number grows, or peers take this run for an earlier one
         # and drop its messages. No node was started more often than seconds have passed since
         # 1970, which is what the file system says about the lock written just now.
-        boots = int((path / LOCK_NAME).stat().st_mtime)
+        boots, lives = int((path / LOCK_NAME).stat().st_mtime), ()
         note = f"{file} was lost or damaged; the count of starts goes on from the time of day"
-    return _write_boots(file, boots + 1), note
+    return _write_boots(file, boots + 1, lives), lives, note
 
 
-def _write_boots(file: Path, boots: int) -> int:
+def _write_boots(file: Path, boots: int, lives: tuple[int, ...]) -> int:
+    """Make a boot id and write it down before anybody hears of it: the count, then the lives."""
     boots = min(boots, _BOOTS_MAX)
-    replace_file(file, f"{boots}\n".encode())
-    return boots << 32 | int.from_bytes(os.urandom(4), "little")
+    boot_id = boots << 32 | int.from_bytes(os.urandom(4), "little")
+    names = "".join(f"{life:016x}\n" for life in (boot_id, *lives)[:LIVES_MAX])
+    replace_file(file, f"{boots}\n{names}".encode())
+    return boot_id
 
 
 def has_data(path: Path) -> bool:

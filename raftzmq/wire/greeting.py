@@ -15,10 +15,13 @@ data folder, and the boot id, which every message carries.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from raftzmq.raft.types import NodeId
+
+_LIFE_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +30,11 @@ class Hello:
 
     Attributes:
         incarnation: of the sender's data folder.
-        recovering: the sender knows that it has forgotten promises; it makes none, or has been
-            proven since.
+        recovering: the sender knows that it has forgotten promises, and makes none.
+        forgot: it is recovering, or its data folder began as that of a node that was.
         echo: number of the receiver's last challenge; 0 before there was one.
+        lives: boot ids of earlier lives of the sender's data folder, and of those that it knows to
+            have forgotten; the latest first, of eight bytes each (``pack_lives``).
     """
 
     sender: NodeId
@@ -37,7 +42,9 @@ class Hello:
     term: int
     incarnation: int
     recovering: bool
+    forgot: bool
     echo: int
+    lives: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +70,9 @@ class Welcome:
     Attributes:
         answers_boot: boot id of the Hello; an answer to another life means nothing.
         known_boot: highest boot id that was met under this name.
-        known: whether the Hello fits what was met before: the same incarnation, not started
-            less often than known, or never met.
+        known: whether the Hello fits what was met before: the same incarnation, started more
+            often than known and naming that life among its earlier ones; or never met; or of
+            one that is recovering, or began so in a folder that was not met.
         formed: whether the sender's log holds anything: a majority of members has elected a
             leader then, so that the cluster exists.
     """
@@ -76,6 +84,17 @@ class Welcome:
     known_boot: int
     known: bool
     formed: bool
+
+
+def pack_lives(boots: Iterable[int]) -> bytes:
+    """``Hello.lives`` of these boot ids."""
+    return b"".join(boot.to_bytes(_LIFE_BYTES, "big") for boot in boots)
+
+
+def names_life(lives: bytes, boot: int) -> bool:
+    """Whether ``boot`` is one of ``lives``."""
+    wanted = boot.to_bytes(_LIFE_BYTES, "big")
+    return any(lives[at : at + _LIFE_BYTES] == wanted for at in range(0, len(lives), _LIFE_BYTES))
 
 
 GreetingMessage: TypeAlias = Hello | Challenge | Welcome

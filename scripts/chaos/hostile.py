@@ -24,6 +24,9 @@ from tests.e2e.cluster import Cluster  # noqa: E402 - after the path is set
 from tests.hostile.attacks import ATTACKS  # noqa: E402
 from tests.hostile.siege import REQUESTS_MIN, Siege, Workload  # noqa: E402
 
+QUIET_S = 3.0
+"""The workload alone, to compare with."""
+
 
 def main() -> int:
     """Run the command line; returns the exit code."""
@@ -56,6 +59,7 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     cluster.wait_caught_up()  # a node that has not heard of the leader yet is of an earlier term
     workload = Workload(cluster.proxy)
     workload.start()
+    time.sleep(QUIET_S)
     began = time.monotonic()
     reads = writes = quiet = 0
     try:

@@ -49,6 +49,7 @@ class Node:
                 boot=BOOTS["n1"],
                 empty=True,
                 forgot=False,
+                lives=(),
                 next_boot=lambda known: known + (1 << 32),
                 rng=random.Random("nobody knows"),
             ),
@@ -63,7 +64,16 @@ class Node:
 
     def believe(self, peer: str, boot: int) -> None:
         """Let the real peer introduce itself, and welcome this node."""
-        hello = Hello(sender=peer, receiver="n1", term=0, incarnation=2, recovering=False, echo=0)
+        hello = Hello(
+            sender=peer,
+            receiver="n1",
+            term=0,
+            incarnation=2,
+            recovering=False,
+            forgot=False,
+            echo=0,
+            lives=b"",
+        )
         self.said()
         self.hear(hello, boot)
         [challenge] = [each for each in self.said() if isinstance(each, Challenge)]
@@ -74,7 +84,9 @@ class Node:
                 term=0,
                 incarnation=2,
                 recovering=False,
+                forgot=False,
                 echo=challenge.number,
+                lives=b"",
             ),
             boot,
         )

@@ -123,6 +123,7 @@ class Node:
                 boot=self.boot << 32,
                 empty=stored.hard_state.term == 0,
                 forgot=stored.memory is not Memory.WHOLE,
+                lives=(),
                 next_boot=self._never,
                 rng=random.Random(self.boot),
             ),

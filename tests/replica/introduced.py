@@ -22,6 +22,7 @@ def introduced(raft: Raft, store: LogStore, boots: Mapping[str, int]) -> Admissi
         boot=1,
         empty=False,
         forgot=False,
+        lives=(),
         next_boot=lambda known: known + (1 << 32),
         rng=random.Random(0),
     )

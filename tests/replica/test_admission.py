@@ -31,6 +31,7 @@ class Host:
         self.names = names
         self.incarnation = hash(name) & 0xFFFF
         self.starts = 0
+        self.lives: tuple[int, ...] = ()
         self.chance = 0
         """Stands for the random half of a boot id: no two starts have the same."""
         self.store = MemoryLogStore()
@@ -41,6 +42,8 @@ class Host:
         held = self.store.load()
         self.starts += 1
         self.chance += 1
+        earlier = self.lives
+        self.lives = (boot(self.starts, self.chance), *earlier)
         self.raft = Raft(
             RaftConfig(node=self.name, configuration=Configuration(voters=frozenset(self.names))),
             hard_state=held.hard_state,
@@ -56,6 +59,7 @@ class Host:
             identities=dict(held.identities),
             incarnation=self.incarnation,
             boot=boot(self.starts, self.chance),
+            lives=earlier,
             empty=held.hard_state.term == 0,
             forgot=held.memory is not Memory.WHOLE,
             next_boot=self.raise_boot,
@@ -63,8 +67,9 @@ class Host:
         )
 
     def raise_boot(self, known: int) -> int:
-        self.starts = (known >> 32) + 1
-        return boot(self.starts, self.chance)
+        self.starts = max(self.starts, known >> 32) + 1
+        self.lives = (boot(self.starts, self.chance), known, *self.lives)
+        return self.lives[0]
 
     def fill(self) -> None:
         """Give the disk a log, part of it applied, as after some life in a cluster."""
@@ -75,6 +80,7 @@ class Host:
     def wipe(self) -> None:
         self.store = MemoryLogStore()
         self.applied = self.starts = 0
+        self.lives = ()
         self.incarnation += 0x10000
         self.start()
 
@@ -242,6 +248,88 @@ def test_an_older_copy_of_the_disk_is_found_by_its_count_of_starts() -> None:
     assert host.starts == starts + 2, "from now on it counts on from what its peers know"
 
 
+def test_an_older_copy_that_was_started_more_often_is_found_by_its_lives() -> None:
+    """Simulator seed 3465: it was set back, died before it had greeted anybody, and came again."""
+    world = World()
+    world.settle()
+    host = world.hosts["n1"]
+    starts, lives = host.starts, host.lives
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    host.starts, host.lives = starts, lives  # the copy was made before the last start
+    for _ in range(3):
+        host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.RECOVERING
+
+
+def test_an_older_copy_of_a_folder_that_had_forgotten_before_is_found_too() -> None:
+    """That it forgot once excuses other folders, and no other life of this one."""
+    world = World()
+    world.settle()
+    host = world.hosts["n1"]
+    host.wipe()
+    world.ticks(2 * REPEAT_TICKS)
+    host.prove()
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.MEMBER
+    starts, lives = host.starts, host.lives
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    host.starts, host.lives = starts, lives
+    for _ in range(3):
+        host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.RECOVERING
+
+
+def test_a_peer_that_was_away_does_not_condemn_a_set_back_node_again() -> None:
+    world = World()
+    world.settle()
+    host = world.hosts["n1"]
+    starts, lives = host.starts, host.lives
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    world.down = {"n3"}
+    host.starts, host.lives = starts, lives
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.RECOVERING
+    host.prove()
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    world.down = set()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.MEMBER
+    assert world.hosts["n3"].admission.objection(host.envelope) is None
+
+
+def test_many_starts_while_a_peer_is_away_are_no_older_copy() -> None:
+    world = World()
+    world.settle()
+    world.down = {"n3"}
+    for _ in range(20):
+        world.hosts["n1"].start()
+        world.ticks(2 * REPEAT_TICKS)
+    world.down = set()
+    world.ticks(2 * REPEAT_TICKS)
+    assert world.standing("n1") is Standing.MEMBER
+    envelope = world.hosts["n1"].envelope
+    assert world.hosts["n3"].admission.objection(envelope) is None
+
+
+def test_a_folder_that_names_no_life_is_judged_by_its_count_of_starts() -> None:
+    """It was started by a version that kept none."""
+    world = World()
+    world.settle()
+    host = world.hosts["n1"]
+    host.lives = ()
+    host.start()
+    world.ticks(2 * REPEAT_TICKS)
+    assert host.standing is Standing.MEMBER
+
+
 def test_as_many_starts_but_another_life_is_an_older_copy_too() -> None:
     world = World()
     world.settle()
@@ -249,7 +337,14 @@ def test_as_many_starts_but_another_life_is_an_older_copy_too() -> None:
     peer = world.hosts["n2"]
     other = Envelope("c", "n1", boot(host.starts, chance=99))
     hello = Hello(
-        sender="n1", receiver="n2", term=0, incarnation=host.incarnation, recovering=False, echo=0
+        sender="n1",
+        receiver="n2",
+        term=0,
+        incarnation=host.incarnation,
+        recovering=False,
+        forgot=False,
+        echo=0,
+        lives=b"",
     )
     (challenge,) = sent(peer.admission.receive(hello, other))
     assert isinstance(challenge, Challenge)
@@ -353,7 +448,8 @@ def test_another_folder_that_was_started_more_often_is_found_by_its_incarnation(
     host.fill()
     world.ticks(2 * REPEAT_TICKS)
     assert host.standing is Standing.RECOVERING
-    assert host.starts == 51, "no need to count further: the peers have met fewer starts"
+    assert host.starts == 52
+    assert boot(2, 2) in host.lives, "it owns up to the life that they know"
 
 
 def test_who_starts_over_is_welcomed_anew_before_it_listens() -> None:
@@ -393,7 +489,16 @@ def test_nobody_can_make_a_node_look_restarted_from_elsewhere() -> None:
     world.settle()
     host, peer = world.hosts["n1"], world.hosts["n2"]
     forged = Envelope("c", "n1", boot((1 << 32) - 1, 1))
-    hello = Hello(sender="n1", receiver="n2", term=0, incarnation=5, recovering=True, echo=0)
+    hello = Hello(
+        sender="n1",
+        receiver="n2",
+        term=0,
+        incarnation=5,
+        recovering=True,
+        forgot=True,
+        echo=0,
+        lives=b"",
+    )
     (answer,) = sent(peer.admission.receive(hello, forged))
     assert isinstance(answer, Challenge), "it goes to n1, which did not ask"
     why = "an answer to another life of this node"

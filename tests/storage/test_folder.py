@@ -15,7 +15,7 @@ from raftzmq.errors import (
     StorageDamaged,
     StorageFailed,
 )
-from raftzmq.storage.folder import DataFolder
+from raftzmq.storage.folder import LIVES_MAX, DataFolder
 from tests.small_disk import small_disk
 
 
@@ -110,7 +110,9 @@ def test_data_without_an_identity(tmp_path: Path) -> None:
         _open(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"many", b"", b"\xff1", b"-3", b"99999999999"])
+@pytest.mark.parametrize(
+    "content", [None, b"many", b"", b"\xff1", b"-3", b"99999999999", b"3\nlives"]
+)
 def test_a_damaged_boot_counter_goes_on_above_all_earlier_ones(
     tmp_path: Path, content: bytes | None
 ) -> None:
@@ -128,6 +130,50 @@ def test_a_damaged_boot_counter_goes_on_above_all_earlier_ones(
     assert after.boot_id > repaired.boot_id
     assert after.boot_id >> 32 == (repaired.boot_id >> 32) + 1
     assert after.notes == ()
+
+
+def test_a_folder_remembers_its_lives(tmp_path: Path) -> None:
+    boots: list[int] = []
+    for _ in range(3):
+        folder = _open(tmp_path)
+        assert folder.lives == tuple(reversed(boots))
+        boots.append(folder.boot_id)
+        folder.close()
+    known = 9 << 32 | 7
+    boots += [known, folder.raise_boot_id(known)]
+    assert boots[-1] >> 32 == 10
+    assert set(folder.lives) == set(boots[:-1])
+    folder.close()
+    again = _open(tmp_path)
+    again.close()
+    assert set(again.lives) == set(boots)
+    assert again.boot_id >> 32 == 11
+
+
+def test_a_boot_id_grows_whatever_peers_know(tmp_path: Path) -> None:
+    for _ in range(3):
+        folder = _open(tmp_path)
+        folder.close()
+    assert folder.raise_boot_id(1 << 32) >> 32 == 4
+
+
+def test_it_forgets_the_oldest_lives(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    lives = [f"{life:016x}" for life in range(600, 100, -1)]
+    (tmp_path / "boots").write_text("\n".join(["700", *lives, *["1"] * 20]))
+    _open(tmp_path).close()
+    folder = _open(tmp_path)
+    folder.close()
+    assert len(folder.lives) == LIVES_MAX
+    assert folder.lives[1] == 600
+
+
+def test_a_count_without_lives_is_of_an_earlier_version(tmp_path: Path) -> None:
+    _open(tmp_path).close()
+    (tmp_path / "boots").write_bytes(b"7\n")
+    folder = _open(tmp_path)
+    folder.close()
+    assert (folder.boot_id >> 32, folder.lives, folder.notes) == (8, (), ())
 
 
 def test_a_new_folder_counts_from_one(tmp_path: Path) -> None:

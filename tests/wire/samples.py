@@ -102,7 +102,16 @@ PEER_MESSAGES: Final[tuple[PeerMessage, ...]] = (
         crc32=(1 << 32) - 1,
     ),
     SnapshotDone(sender="n2", receiver="n1", term=3, transfer=U64, installed=True),
-    Hello(sender="n2", receiver="n1", term=0, incarnation=U64, recovering=True, echo=U64),
+    Hello(
+        sender="n2",
+        receiver="n1",
+        term=0,
+        incarnation=U64,
+        recovering=True,
+        forgot=True,
+        echo=U64,
+        lives=b"\xff" * 16,
+    ),
     Challenge(sender="n1", receiver="n2", term=0, answers_boot=U64, number=U64),
     Welcome(
         sender="n1",
