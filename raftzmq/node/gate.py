@@ -56,9 +56,7 @@ class StateGate:
         try:
             yield generation
         finally:
-            with self._condition:
-                self._running -= 1
-                self._condition.notify_all()
+            self._has_read()
 
     @contextmanager
     def reading_now(self) -> Iterator[int | None]:
@@ -71,9 +69,12 @@ class StateGate:
             yield generation
         finally:
             if generation is not None:
-                with self._condition:
-                    self._running -= 1
-                    self._condition.notify_all()
+                self._has_read()
+
+    def _has_read(self) -> None:
+        with self._condition:
+            self._running -= 1
+            self._condition.notify_all()
 
     def saw(self, index: int) -> None:
         """A snapshot stands at ``index``; called inside ``reading``.

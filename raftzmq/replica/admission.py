@@ -241,7 +241,7 @@ class Admission:
             term=0,
             incarnation=self._incarnation,
             recovering=self._raft.standing is Standing.RECOVERING,
-            forgot=self._forgot or self._raft.standing is Standing.RECOVERING,
+            forgot=self._forgot,
             echo=echo,
             lives=self._lives,
         )

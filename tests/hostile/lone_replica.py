@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import cast
 
 from raftzmq.raft.raft import Raft
@@ -77,19 +78,7 @@ class Node:
         self.said()
         self.hear(hello, boot)
         [challenge] = [each for each in self.said() if isinstance(each, Challenge)]
-        self.hear(
-            Hello(
-                sender=peer,
-                receiver="n1",
-                term=0,
-                incarnation=2,
-                recovering=False,
-                forgot=False,
-                echo=challenge.number,
-                lives=b"",
-            ),
-            boot,
-        )
+        self.hear(replace(hello, echo=challenge.number), boot)
         welcome = Welcome(
             sender=peer,
             receiver="n1",

@@ -48,21 +48,21 @@ print((anonymous_bytes() - before) >> 20)
 """
 
 
-def test_what_a_flood_leaves_is_returned_on_request() -> None:
+def _printed(program: str) -> list[int]:
     done = subprocess.run(
-        [sys.executable, "-c", _FLOOD], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    kept, left = map(int, done.stdout.split())
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_what_a_flood_leaves_is_returned_on_request() -> None:
+    kept, left = _printed(_FLOOD)
     assert kept > 150, "else this test shows nothing"
     assert left < 50
 
 
 def test_large_blocks_leave_nothing_behind() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _LARGE], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    taken, left = map(int, done.stdout.split())
+    taken, left = _printed(_LARGE)
     assert taken > 140, "else this test shows nothing"
     assert left < 10
