@@ -182,7 +182,7 @@ def test_a_quota_that_is_used_up_is_waited_for(
         faults.disarm(victim)
         wait_for(lambda: cluster.status(victim) and not conditions(), "the recovery")
         load.wait_for_writes(50)
-        cluster.wait_caught_up()
+        cluster.wait_follows(victim)
     assert errors_in(cluster, victim) == []
     assert load.write_errors == []
     assert load.read_errors == []
