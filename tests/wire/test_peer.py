@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -117,3 +118,41 @@ def test_an_offer_names_the_snapshot_in_words_of_raft() -> None:
             voters=frozenset({"n1", "n2", "n3"}), learners=frozenset({"n4"})
         ),
     )
+
+
+def many_entries(count: int) -> AppendRequest:
+    entry = Entry(1, 1, EntryKind.COMMAND, b"x")
+    entries = tuple(replace(entry, index=8 + at) for at in range(count))
+    return replace(APPEND, entries=entries)
+
+
+def test_an_append_of_many_entries_is_read_one_by_one_and_as_strictly() -> None:
+    message = many_entries(2000)
+    _, decoded = decode_peer(encode_peer(message, CLUSTER, BOOT))
+    assert decoded == message
+    values = elements(message)
+    for odd in (
+        frame([*values, 0]),
+        frame(values[:-1]),
+        frame(values)[:-1],
+        frame(values) + b"\0",
+        frame([*values[:-1], [b"x"]]),
+        frame([*values[:-1], []]),
+        frame([*values[:-1], {}]),
+    ):
+        with pytest.raises(DecodeError):
+            decode_peer(odd)
+
+
+def test_promises_within_promises_take_no_room() -> None:
+    """Each level of an array that announces 65,535 elements takes 512 KiB before any is there."""
+    for nested in (b"\xdc\xff\xff" * 600, b"\xdc\x04\x01" + b"\xdc\xff\xff" * 600):
+        for data in (nested, nested + bytes(70_000)):
+            tracemalloc.start()
+            try:
+                with pytest.raises(DecodeError):
+                    decode_peer(PEER_PREFIX + data)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert peak < 8 << 20
