@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
 import apsw
@@ -52,9 +53,11 @@ _TRACED, _UNSEEN, _PLAIN, _UNWATCHED = range(4)
 """How a text is run; what is known of it grows from left to right."""
 _MAYBE_MORE: Final = re.compile(r";|returning", re.IGNORECASE)
 _CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)\b", re.IGNORECASE)
-_LARGE_BYTES: Final = 64 << 10
-_LARGE_ARRAY: Final = 1 << 16
-"""More than any request may hold in one array, so that SQLite gets to say what is too much."""
+_LARGE_BYTES: Final = 4 << 10
+_SHORT_ARRAY: Final = 1 << 10
+_ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
+_MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
+"""First bytes (msgpack specification, array and map family)."""
 BOUND_BYTES_CACHED: Final = 16 << 10
 """A cached statement keeps its parameters until it runs again. APSW caches no text longer than
 this, but does not look at parameters: hundreds of texts could each keep REQUEST_BYTES_MAX."""
@@ -112,13 +115,12 @@ def decode_payload(payload: bytes, statements_max: int) -> Statements:
         if len(payload) < _LARGE_BYTES:
             statements = msgpack.unpackb(payload)
         else:
-            statements = _unpack_large(payload)
+            statements = _unpack_large(payload, statements_max)
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise MalformedRequest(f"the payload is not msgpack: {error}") from error
     if type(statements) is not list:
         raise MalformedRequest("the payload is not a list of statements")
-    if len(statements) > statements_max:
-        raise TooLarge(f"{len(statements)} statements, at most {statements_max} are allowed")
+    _check_count(len(statements), statements_max)
     for item in statements:
         if type(item) is not list or len(item) != 2 or type(item[0]) is not str:
             raise MalformedRequest("a statement is not [sql, parameters]")
@@ -127,30 +129,95 @@ def decode_payload(payload: bytes, statements_max: int) -> Statements:
     return cast(Statements, statements)
 
 
-def _unpack_large(payload: bytes) -> object:
+def _check_count(statements: int, statements_max: int) -> None:
+    if statements > statements_max:
+        raise TooLarge(f"{statements} statements, at most {statements_max} are allowed")
+
+
+def _unpack_large(payload: bytes, statements_max: int) -> object:
     """Unpack with a look at each array and map as it is complete.
 
     msgpack holds the interpreter from the first byte to the last, a quarter of a second for 16 MiB,
     in which no heartbeat leaves. Each call from it into Python lets other threads in.
+
+    It also makes room for what an array announces before any of it is there, on each of 512
+    levels: a few KB of promises would take hundreds of megabytes. So whatever has a long array in
+    it, with all else that this refuses, is taken apart step by step.
     """
     room = limits.REQUEST_VALUES_MAX
 
     def count(found: Any) -> Any:
         nonlocal room
-        room -= len(found) + 1
-        if room < 0:
-            raise TooLarge(
-                f"more than {limits.REQUEST_VALUES_MAX} values (REQUEST_VALUES_MAX); split it up"
-            )
+        room = _in_room(len(found), room)
         return found
 
-    return msgpack.unpackb(
-        payload,
-        list_hook=count,
-        object_hook=count,
-        max_array_len=_LARGE_ARRAY,
-        max_map_len=_LARGE_ARRAY,
-    )
+    try:
+        return msgpack.unpackb(
+            payload,
+            list_hook=count,
+            object_hook=count,
+            max_array_len=_SHORT_ARRAY,
+            max_map_len=_SHORT_ARRAY,
+        )
+    except ValueError:
+        return _unpack_by_steps(payload, statements_max)
+
+
+def _unpack_by_steps(payload: bytes, statements_max: int) -> list[list[object]]:
+    """Unpack value by value; what may not hold others is told so."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(payload), max_array_len=0, max_map_len=0)
+    unpacker.feed(payload)
+    room = limits.REQUEST_VALUES_MAX
+    statements: list[list[object]] = []
+    try:
+        announced = unpacker.read_array_header()
+        _check_count(announced, statements_max)
+        for _ in range(announced):
+            if unpacker.read_array_header() != 2:
+                raise MalformedRequest("a statement is not [sql, parameters]")
+            sql = unpacker.unpack()
+            parameters, room = _unpack_parameters(unpacker, payload, room)
+            statements.append([sql, parameters])
+    except msgpack.OutOfData:
+        raise MalformedRequest("the payload is not msgpack: it ends too soon") from None
+    if unpacker.tell() < len(payload):
+        raise MalformedRequest("the payload is not msgpack: it goes on after its end")
+    return statements
+
+
+def _unpack_parameters(unpacker: msgpack.Unpacker, payload: bytes, room: int) -> tuple[Any, int]:
+    """Parameters of one statement, and how much of ``room`` for values is left."""
+    at = unpacker.tell()
+    first = payload[at] if at < len(payload) else 0
+    if first in _ARRAYS:
+        count = unpacker.read_array_header()
+        room = _in_room(count, room)
+        return _take(unpacker, count), room
+    if first in _MAPS:
+        count = unpacker.read_map_header()
+        room = _in_room(count, room)
+        found = _take(unpacker, 2 * count)
+        if not {str, bytes}.issuperset(map(type, found[::2])):
+            raise MalformedRequest("a parameter's name is not text")
+        return dict(zip(found[::2], found[1::2], strict=True)), room
+    return unpacker.unpack(), room
+
+
+def _take(unpacker: msgpack.Unpacker, count: int) -> list[Any]:
+    found = list(islice(unpacker, count))
+    if len(found) < count:
+        raise msgpack.OutOfData
+    return found
+
+
+def _in_room(count: int, room: int) -> int:
+    """What ``count`` values, and what holds them, leave of ``room``."""
+    room -= count + 1
+    if room < 0:
+        raise TooLarge(
+            f"more than {limits.REQUEST_VALUES_MAX} values (REQUEST_VALUES_MAX); split it up"
+        )
+    return room
 
 
 class Executor:
