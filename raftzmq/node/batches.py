@@ -6,12 +6,20 @@ from collections.abc import Callable
 
 from raftzmq import limits
 from raftzmq.errors import OutcomeUnknown, RequestError, TooLarge
-from raftzmq.wire.client import Kind, ReplyFields, RequestHeader, encode_replies
+from raftzmq.wire.client import (
+    Kind,
+    ReplyFields,
+    RequestHeader,
+    encode_large_replies,
+    encode_replies,
+)
 from raftzmq.wire.payload import encode_error
 
 REPLIES_BYTES_MAX = limits.MESSAGE_BYTES_MAX - (2 << 20)
 """Results in one message; beyond it the receiver would close the connection. The rest of the
 message is room for errors and envelopes."""
+LARGE_BYTES = 1 << 20
+"""From so many bytes of results on, to copy them is what a reply costs."""
 
 
 class Batch:
@@ -76,7 +84,9 @@ class Batch:
             replies = [reply for reply in self._replies if reply is not None]
             # The list of deadlines holds on to this batch for a while; its bytes must not stay.
             self._replies, self.requests = [], []
-            self._send(self.envelope, encode_replies(replies), len(replies))
+            large = REPLIES_BYTES_MAX - self._room_bytes >= LARGE_BYTES
+            frame = encode_large_replies(replies) if large else encode_replies(replies)
+            self._send(self.envelope, frame, len(replies))
 
     def answered(self, position: int) -> bool:
         """Whether this request has its answer, sent or not."""

@@ -190,9 +190,9 @@ class Node:
         )
         self._workers.start(fast)
         self._workers.start(slow, nice=NICE)
-        numbers, switches = itertools.count(1), self._workers.switches
-        self._fast = WorkerPool(fast, self._worker_router, switches, numbers)
-        self._slow = WorkerPool(slow, self._worker_router, switches, numbers)
+        shared = (self._workers.switches, self._workers.bodies, itertools.count(1))
+        self._fast = WorkerPool(fast, self._worker_router, *shared)
+        self._slow = WorkerPool(slow, self._worker_router, *shared)
         self._short = ShortReads(self._fast, self._gate, points, bounds, monotonic_ms, monotonic_s)
         self._queries = Queries(
             node=name,

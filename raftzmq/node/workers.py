@@ -119,6 +119,7 @@ class WorkerPool:
         names: of the workers.
         router: the socket that addresses them.
         switches: worker -> what stops it.
+        bodies: where a worker leaves a large result; see ``Workers.bodies``.
         numbers: names for jobs; pools of one node share it.
 
     Attributes:
@@ -132,10 +133,12 @@ class WorkerPool:
         names: Sequence[bytes],
         router: Socket,
         switches: Mapping[bytes, KillSwitch],
+        bodies: dict[bytes, bytes],
         numbers: Iterator[int],
     ) -> None:
         self._router = router
         self._switches = switches
+        self._bodies = bodies
         self._numbers = numbers
         self._idle: deque[bytes] = deque(names)
         self._busy: dict[bytes, Job] = {}
@@ -183,6 +186,8 @@ class WorkerPool:
         self._idle.append(worker)
         index, results = msgpack.unpackb(answer, raw=False)
         for (batch, position), (code, body) in zip(job.items, results, strict=True):
+            if body is None:
+                body = self._bodies.pop(worker)
             batch.answer(position, code, body, index)
         self.dispatch()
 
@@ -246,6 +251,11 @@ class Workers:
         bounds: how long reads may take and how much they may return.
         failed: told when state.db is damaged, and when one cannot go on.
         points: told which texts are point reads.
+
+    Attributes:
+        switches: worker -> what stops it.
+        bodies: worker -> the large result of what it ran last, until somebody takes it. To send it
+            through the socket would cost the raft thread two copies of up to RESULT_BYTES_MAX.
     """
 
     def __init__(
@@ -263,6 +273,7 @@ class Workers:
         self._gate = gate
         self._threads: list[threading.Thread] = []
         self.switches: dict[bytes, KillSwitch] = {}
+        self.bodies: dict[bytes, bytes] = {}
 
     def start(self, names: Sequence[bytes], *, nice: int = 0) -> None:
         """Start a worker per name and wait until each is connected.
@@ -301,15 +312,14 @@ class Workers:
                     if kind == RUN_FAST:
                         answer = self._run_fast(lent, left_ms, payloads)
                     elif kind == RUN_SLOW:
-                        answer = self._run_slow(lent, switch, number, left_ms, payloads[0])
+                        answer = self._run_slow(lent, switch, name, number, left_ms, payloads[0])
                     else:
                         answer = self._run_digest()
                 except StorageDamaged:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
-                # Lent and not copied where that is cheaper; and forgotten, or each worker would
-                # hold the last payload and the last rows, 15 MiB each, until its next job is done.
-                socket.send(answer, 0, copy=len(answer) < COPY_BYTES_MAX)
-                del payloads, answer
+                socket.send(answer)
+                # Or each worker would hold the last payload, 15 MiB, until its next job is done.
+                del payloads
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
@@ -365,7 +375,13 @@ class Workers:
         return _packed(index, replies)
 
     def _run_slow(
-        self, lent: LentReader, switch: KillSwitch, number: int, left_ms: int, payload: bytes
+        self,
+        lent: LentReader,
+        switch: KillSwitch,
+        name: bytes,
+        number: int,
+        left_ms: int,
+        payload: bytes,
     ) -> bytes:
         with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))
@@ -384,7 +400,10 @@ class Workers:
                     )
             finally:
                 reader.end()
-        return _packed(index, [(reply.code, reply.body)])
+        if len(reply.body) < COPY_BYTES_MAX:
+            return _packed(index, [(reply.code, reply.body)])
+        self.bodies[name] = reply.body
+        return _packed(index, [(reply.code, None)])
 
     def _run_digest(self) -> bytes:
         with self._reading():
@@ -400,7 +419,7 @@ class Workers:
         return _packed(index, [(0, msgpack.packb([index, digest]))])
 
 
-def _packed(index: int, replies: list[tuple[int, bytes]]) -> bytes:
+def _packed(index: int, replies: Sequence[tuple[int, bytes | None]]) -> bytes:
     packed: bytes = msgpack.packb([index, replies])
     return packed
 

@@ -30,7 +30,14 @@ from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
 from raftzmq.statemachine.point_reads import PointReads, is_point_read
-from raftzmq.statemachine.reply import Reply, ResultPacker, carried_out, refusal
+from raftzmq.statemachine.reply import (
+    LARGE_BYTES,
+    Reply,
+    ResultPacker,
+    carried_out,
+    pack_large,
+    refusal,
+)
 from raftzmq.statemachine.statements import Parameters, Row, are_small, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
@@ -227,6 +234,8 @@ class Reader:
             if is_new and sql in self._columns:
                 self._learn(sql, parameters)
             results.append([0, 0, columns, rows])
+        if result_bytes_max - left >= LARGE_BYTES:
+            return carried_out(pack_large(results))
         return carried_out(self._pack(results))
 
     def _learn(self, sql: str, parameters: Parameters) -> None:

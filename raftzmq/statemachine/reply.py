@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 
@@ -14,8 +15,17 @@ RESULT_FORGOTTEN: Final = 2
 """The write was applied; its result is remembered without its rows, or not at all."""
 MESSAGE_CHARACTERS_MAX: Final = 2_000
 """SQLite quotes the offending token, which may be as long as the request."""
+LARGE_BYTES: Final = 1 << 20
+"""Results from this size on are for ``pack_large``."""
 
 _KEPT_BYTES_MAX: Final = 64 << 10
+_PART_BYTES: Final = 64 << 10
+_TEXT: Final = b"\xdb"
+_BLOB: Final = b"\xc6"
+"""What a value of 64 KiB and more begins with (msgpack specification)."""
+_ROWS_AT_A_TIME: Final = 64
+_ROWS_LOOKED_INTO: Final = 1_000
+"""Among more rows than that, a large value is not looked for: to look costs as much as to pack."""
 
 
 class Reply(NamedTuple):
@@ -52,6 +62,53 @@ class ResultPacker:
         if len(packed) > _KEPT_BYTES_MAX:
             self._pack = msgpack.Packer(autoreset=True).pack
         return packed
+
+
+def pack_large(results: Iterable[Sequence[Any]]) -> bytes:
+    """What a ``ResultPacker`` makes of ``results``, where that is megabytes.
+
+    It holds the interpreter from the first row to the last, and the raft thread would wait for it;
+    a thread that gets little of the processors holds it for long. Here others come in between, and
+    join() lets go of the interpreter while it copies a megabyte or more.
+    """
+    parts: list[bytes] = []
+    packer = msgpack.Packer(autoreset=False)
+    results = list(results)
+    packer.pack_array_header(len(results))
+    for *head, rows in results:
+        packer.pack_array_header(len(head) + 1)
+        for each in head:
+            packer.pack(each)
+        if rows is None:
+            packer.pack(None)
+            continue
+        packer.pack_array_header(len(rows))
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            for row in rows[start : start + _ROWS_AT_A_TIME]:
+                if len(rows) > _ROWS_LOOKED_INTO:
+                    packer.pack(row)
+                else:
+                    _pack_row(row, packer, parts)
+            if len(packer.getbuffer()) >= _PART_BYTES:
+                _end_part(packer, parts)
+    _end_part(packer, parts)
+    return b"".join(parts)
+
+
+def _pack_row(row: Sequence[object], packer: msgpack.Packer, parts: list[bytes]) -> None:
+    packer.pack_array_header(len(row))
+    for value in row:
+        if not isinstance(value, (str, bytes)) or len(value) < _PART_BYTES:
+            packer.pack(value)
+            continue
+        _end_part(packer, parts)
+        data, kind = (value, _BLOB) if isinstance(value, bytes) else (value.encode(), _TEXT)
+        parts += (kind + len(data).to_bytes(4, "big"), data)
+
+
+def _end_part(packer: msgpack.Packer, parts: list[bytes]) -> None:
+    parts.append(packer.bytes())
+    packer.reset()
 
 
 def carried_out(body: bytes) -> Reply:

@@ -15,7 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from raftzmq.errors import RequestError, error_from_wire
 from raftzmq.limits import BATCH_REQUESTS_MAX, CLIENT_ID_BYTES_MAX, REQUEST_TIMEOUT_MS
-from raftzmq.wire.codec import DecodeError, pack, pack_each, unpack_array
+from raftzmq.wire.codec import (
+    DecodeError,
+    array_head,
+    bytes_head,
+    pack,
+    pack_each,
+    unpack_array,
+)
 from raftzmq.wire.payload import (
     StatementResult,
     decode_error,
@@ -44,6 +51,7 @@ __all__ = [
     "decode_statements",
     "encode_batch",
     "encode_error",
+    "encode_large_replies",
     "encode_replies",
     "encode_reply",
     "encode_request",
@@ -222,6 +230,19 @@ def encode_requests(requests: Sequence[RequestFields]) -> bytes:
 def encode_replies(replies: Sequence[ReplyFields]) -> bytes:
     """Frame 1 of 1 to BATCH_REQUESTS_MAX replies. The sender sees to the bounds."""
     return pack(pack_each(replies))
+
+
+def encode_large_replies(replies: Sequence[ReplyFields]) -> bytes:
+    """What ``encode_replies`` makes of them, where that is megabytes: each body is copied once.
+
+    And by join(), which lets go of the interpreter while it copies a megabyte or more.
+    """
+    parts = [array_head(len(replies))]
+    for *before, body, server, flags in replies:
+        head = array_head(7) + b"".join(pack_each(before)) + bytes_head(len(body))
+        tail = b"".join(pack_each((server, flags)))
+        parts += (bytes_head(len(head) + len(body) + len(tail)), head, body, tail)
+    return b"".join(parts)
 
 
 def encode_batch(blobs: Sequence[bytes]) -> bytes:

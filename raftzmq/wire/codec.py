@@ -57,6 +57,20 @@ def pack_each(values: Iterable[object]) -> list[bytes]:
     return list(map(msgpack.Packer(autoreset=True).pack, values))
 
 
+def array_head(count: int) -> bytes:
+    """What stands in front of the ``count`` elements of an array."""
+    head: bytes = msgpack.Packer().pack_array_header(count)
+    return head
+
+
+def bytes_head(size: int) -> bytes:
+    """What stands in front of ``size`` bytes (msgpack specification, bin family)."""
+    for kind, width in ((b"\xc4", 1), (b"\xc5", 2)):
+        if size < 1 << 8 * width:
+            return kind + size.to_bytes(width, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
+
+
 def unpack_array(
     data: bytes | memoryview,
     shape: Callable[[list[Any]], Shaped],

@@ -75,7 +75,7 @@ class Desk:
         numbers = itertools.count(1)
         router = cast(Socket, self.router)
         self.fast, self.slow = (
-            WorkerPool([name], router, {}, numbers) for name in (b"fast", b"slow")
+            WorkerPool([name], router, {}, {}, numbers) for name in (b"fast", b"slow")
         )
         self.replica = Leader()
         self.replies: list[tuple[bytes, int]] = []

@@ -54,7 +54,7 @@ class World:
         monkeypatch.setattr(workers, "monotonic_ms", lambda: self.now_ms)
         numbers = itertools.count(1)
         self.fast, self.slow = (
-            WorkerPool([name], cast(Any, self), self.switches, numbers)
+            WorkerPool([name], cast(Any, self), self.switches, {}, numbers)
             for name in (b"fast-0", b"slow-0")
         )
         self.queries = Queries(
@@ -231,7 +231,7 @@ def test_what_ran_out_of_time_in_the_queue_is_neither_run_nor_listed_nor_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "QUEUE_CLEAN_ABOVE", 10)
-    world.slow = WorkerPool([b"slow-0"], cast(Any, world), world.switches, itertools.count(1))
+    world.slow = WorkerPool([b"slow-0"], cast(Any, world), world.switches, {}, itertools.count(1))
     world.read("SELECT 1")
     batches = [world.batch(f"SELECT {n}", left_ms=100) for n in range(10)]
     for batch in batches:
@@ -257,7 +257,7 @@ def test_connections_take_turns_in_the_queue(world: World) -> None:
 
 def test_a_process_that_has_outgrown_its_bound_runs_one_slow_read_at_a_time(world: World) -> None:
     names = [b"slow-0", b"slow-1", b"slow-2"]
-    pool = WorkerPool(names, cast(Any, world), world.switches, itertools.count(1))
+    pool = WorkerPool(names, cast(Any, world), world.switches, {}, itertools.count(1))
 
     def submit(number: int) -> None:
         pool.submit(Job(RUN_SLOW, [(world.batch(f"SELECT {number}"), 0)]))

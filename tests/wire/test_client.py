@@ -4,6 +4,8 @@ from typing import Any
 
 import msgpack
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raftzmq.errors import NotLeader, OutcomeUnknown
 from raftzmq.limits import BATCH_REQUESTS_MAX, CLIENT_ID_BYTES_MAX, REQUEST_TIMEOUT_MS
@@ -12,12 +14,14 @@ from raftzmq.wire.client import (
     Kind,
     Level,
     Reply,
+    ReplyFields,
     RequestHeader,
     decode_batch,
     decode_reply,
     decode_request,
     encode_batch,
     encode_error,
+    encode_large_replies,
     encode_replies,
     encode_reply,
     encode_request,
@@ -147,3 +151,23 @@ def test_a_message_encoded_at_once_is_what_its_blobs_would_be_one_by_one() -> No
     ]
     assert encode_requests(requests) == encode_batch([encode_request(*each) for each in requests])
     assert encode_replies(replies) == encode_batch([encode_reply(*each) for each in replies])
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=64),
+            st.integers(0, U64),
+            st.integers(0, 99),
+            st.integers(0, U64),
+            st.sampled_from([0, 1, 200, 256, 70_000, 1 << 20]).map(bytes),
+            st.text(max_size=40),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_large_replies_are_the_same_bytes(replies: list[ReplyFields]) -> None:
+    assert encode_large_replies(replies) == encode_replies(replies)
