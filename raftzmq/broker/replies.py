@@ -15,9 +15,10 @@ from raftzmq.wire.version import CLIENT_FRAME
 class Replies:
     """Collects reply blobs by the routing id of the connection they go to."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_frames", "_waiting")
 
     def __init__(self) -> None:
+        self._frames: list[tuple[bytes, bytes]] = []
         self._waiting: dict[bytes, list[bytes]] = {}
 
     def add(self, identity: bytes, blobs: list[bytes]) -> None:
@@ -28,16 +29,22 @@ class Replies:
         else:
             waiting += blobs
 
+    def add_frame(self, identity: bytes, frame: bytes) -> None:
+        """A batch of replies for ``identity``, encoded, to be sent by itself."""
+        self._frames.append((identity, frame))
+
     def take(self) -> list[tuple[bytes, list[bytes]]]:
         """(routing id, frames after it) of all that was added since the last call."""
-        if not self._waiting:
+        if not self._waiting and not self._frames:
             return []
         replies, self._waiting = self._waiting, {}
-        return [
-            (identity, [b"", CLIENT_FRAME, encode_batch(part)])
+        frames, self._frames = self._frames, []
+        frames += (
+            (identity, encode_batch(part))
             for identity, blobs in replies.items()
             for part in _parts(blobs)
-        ]
+        )
+        return [(identity, [b"", CLIENT_FRAME, frame]) for identity, frame in frames]
 
 
 def error_blob(client: bytes, sequence: int, error: RequestError, server: str) -> bytes:

@@ -52,6 +52,7 @@ from raftzmq.wire.client import (
     Level,
     Reply,
     decode_batch,
+    decode_lone_head,
     decode_reply,
     decode_request,
     encode_batch,
@@ -74,6 +75,9 @@ _WRITE: Final = int(Kind.WRITE)
 _READ: Final = int(Kind.READ)
 _AGAIN: Final = int(Flags.AGAIN)
 _SLOW: Final = int(Flags.SLOW)
+LARGE_BYTES: Final = 1 << 20
+"""An answer of this size is passed on as it is: to take it apart and to make it anew would be four
+copies of up to RESULT_BYTES_MAX, in time that all others wait for and in memory."""
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
 BACK_OFF_DOUBLINGS_MAX: Final = 4
@@ -278,6 +282,8 @@ class Router:
             return
         self._dispatch.release(batch_id)
         self._dispatch.came_back(batch, now_ms)
+        if len(frames[3]) >= LARGE_BYTES and self._passed_on(batch, frames[3], now_ms):
+            return
         try:
             blobs = decode_batch(frames[3])
         except DecodeError:
@@ -304,8 +310,7 @@ class Router:
             if reply.index > index:
                 index = reply.index
             if item.text:
-                slow_ms = now_ms - batch.sent_ms if batch.lane is Lane.SLOW else None
-                self._slow_texts.answered(item.text, slow_ms)
+                self._served(item, batch, now_ms)
             if item.identity != holder:
                 self._finish_together(holder, done, done_bytes)
                 holder, done, done_bytes = item.identity, [], 0
@@ -314,6 +319,33 @@ class Router:
             done_bytes += len(item.blob)
         self._finish_together(holder, done, done_bytes)
         self.view.applied(node, index)
+
+    def _passed_on(self, batch: InFlight, frame: bytes, now_ms: int) -> bool:
+        """Whether ``frame``, one large result, is on its way to the client, as it came."""
+        if len(batch.items) != 1:
+            return False
+        [item] = batch.items
+        if item is None or item.done:
+            return True
+        try:
+            reply = decode_lone_head(frame)
+        except DecodeError:
+            return False
+        if reply.code or reply.sequence != item.sequence or reply.client != item.client:
+            return False
+        if item.text:
+            self._served(item, batch, now_ms)
+        item.done = True
+        self._shares.give_back(item.identity, 1, len(item.blob))
+        self.counters.replies += 1
+        self._replies.add_frame(item.identity, frame)
+        self.view.applied(batch.node, reply.index)
+        return True
+
+    def _served(self, item: Pending, batch: InFlight, now_ms: int) -> None:
+        """A read of a text that is remembered as slow was answered."""
+        slow_ms = now_ms - batch.sent_ms if batch.lane is Lane.SLOW else None
+        self._slow_texts.answered(item.text, slow_ms)
 
     def _status_heard(self, node: str, frame: bytes, now_ms: int) -> None:
         try:

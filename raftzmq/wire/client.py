@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import msgpack
+
 from raftzmq.errors import RequestError, error_from_wire
 from raftzmq.limits import BATCH_REQUESTS_MAX, CLIENT_ID_BYTES_MAX, REQUEST_TIMEOUT_MS
 from raftzmq.wire.codec import (
@@ -45,6 +47,7 @@ __all__ = [
     "StatementResult",
     "decode_batch",
     "decode_error",
+    "decode_lone_head",
     "decode_reply",
     "decode_request",
     "decode_results",
@@ -180,6 +183,10 @@ _LEVELS: Final = frozenset(map(int, Level))
 _REQUEST_TYPES: Final = (int, bytes, int, int, int, int, int, int, bytes)
 _REPLY_TYPES: Final = (bytes, int, int, int, bytes, str, int)
 _BYTES_ONLY: Final = {bytes}
+_LONE_HEAD_BYTES: Final = 6
+"""In front of one blob of 64 KiB and more, and of the array that holds nothing else."""
+_FIELDS_BYTES: Final = 128
+"""More than the first four fields of a reply take, with a client id of CLIENT_ID_BYTES_MAX."""
 
 
 def encode_request(
@@ -220,6 +227,28 @@ def decode_reply(blob: bytes) -> Reply:
         DecodeError: not a reply.
     """
     return unpack_array(blob, _shape_reply, Reply, 7)
+
+
+def decode_lone_head(frame: bytes) -> Reply:
+    """The one reply in a frame 1 of megabytes, without body, server and flags: nothing is copied.
+
+    Raises:
+        DecodeError: ``frame`` is not a batch of one large blob, or that does not begin like a
+            reply. What follows the head is not looked at.
+    """
+    head = array_head(1) + bytes_head(max(0, len(frame) - _LONE_HEAD_BYTES))
+    if len(head) != _LONE_HEAD_BYTES or not frame.startswith(head):
+        raise DecodeError("not a batch of one large blob")
+    unpacker = msgpack.Unpacker(max_buffer_size=_FIELDS_BYTES, max_array_len=0, max_map_len=0)
+    unpacker.feed(memoryview(frame)[_LONE_HEAD_BYTES:][:_FIELDS_BYTES])
+    try:
+        count = unpacker.read_array_header()
+        fields = [unpacker.unpack() for _ in range(4)]
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DecodeError(f"not the head of a reply: {error}") from None
+    if count != len(_REPLY_TYPES):
+        raise DecodeError(f"a reply has 7 fields, not {count}")
+    return _shape_reply([*fields, b"", "", 0])
 
 
 def encode_requests(requests: Sequence[RequestFields]) -> bytes:
