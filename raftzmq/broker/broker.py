@@ -7,7 +7,7 @@ router decide, and sends what came of it; the more arrives meanwhile, the more o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -130,7 +130,8 @@ class Broker:
     def _take_requests(self, now_ms: int) -> None:
         take = self.router.from_client
         for frames in self._intake.turn():
-            take(frames[0], frames[1:], now_ms)
+            if not take(cast(bytes, frames[0]), frames[1:], now_ms):
+                self._intake.refused()
         self.router.counters.dropped_overlong = self._intake.overlong
 
     def _take_answers(self, node: str, dealer: Socket, now_ms: int) -> None:

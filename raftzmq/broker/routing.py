@@ -132,16 +132,21 @@ class Router:
 
     # -- from clients ----------------------------------------------------------------------
 
-    def from_client(self, identity: bytes, frames: Sequence[bytes], now_ms: int) -> None:
+    def from_client(
+        self, identity: bytes, frames: Sequence[bytes | memoryview], now_ms: int
+    ) -> bool:
         """One message of a client.
 
         Args:
             identity: routing id of the connection.
             frames: what follows it: empty frame, protocol frame, batch.
+
+        Returns:
+            Whether it was a message of this protocol.
         """
         if len(frames) != 3 or frames[0]:
             self.counters.dropped_envelope += 1
-            return
+            return False
         try:
             if frames[1] != CLIENT_FRAME:
                 check_client_frame(frames[1])
@@ -149,14 +154,15 @@ class Router:
         except VersionMismatch as error:
             self.counters.dropped_version += 1
             self._refuse(identity, b"", 0, UnsupportedVersion(str(error)))
-            return
+            return False
         except DecodeError as error:
             self.counters.dropped_malformed += 1
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
-            return
+            return False
         self.counters.requests += len(blobs)
         for blob in blobs:
             self._accept(identity, blob, now_ms)
+        return True
 
     def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> None:
         try:

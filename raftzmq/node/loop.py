@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import cast
 
 import zmq
 
@@ -362,10 +363,11 @@ class Node:
 
     def _take_peers(self) -> None:
         for frames in self._peer_intake.turn():
-            if len(frames) == 2:
-                self._replica.receive(frames[1])
-            else:
+            if len(frames) != 2:
                 self._peer_odd_frames += 1
+                self._peer_intake.refused()
+            elif not self._replica.receive(frames[1]):
+                self._peer_intake.refused()
 
     def _take_link_events(self) -> None:
         for event in self._links.events():
@@ -378,20 +380,24 @@ class Node:
     def _take_clients(self, now_ms: int) -> None:
         for frames in self._client_intake.turn():
             cut = frames.index(b"") if b"" in frames else 0
-            envelope, body = frames[:cut], frames[cut + 1 :]
+            # Frames that short are no views.
+            envelope, body = cast(list[bytes], frames[:cut]), frames[cut + 1 :]
             if not envelope or max(map(len, envelope)) > ROUTING_ID_BYTES_MAX:
                 # No REQ envelope: nobody would understand an answer.
                 self._service.counters.no_envelope += 1
+                self._client_intake.refused()
                 continue
             if len(body) in (2, 3) and body[0] == CLIENT_FRAME:
                 flags = body[2][0] if len(body) == 3 and body[2] else 0
-                self._service.receive(envelope, body[1], flags, now_ms)
+                if self._service.receive(envelope, body[1], flags, now_ms):
+                    continue
             elif body and body[0][: len(CLIENT_TAG)] == CLIENT_TAG and body[0] != CLIENT_FRAME:
                 self._service.refuse(
                     envelope, UnsupportedVersion("this node speaks version 1 of the protocol")
                 )
             else:
                 self._service.refuse(envelope, MalformedRequest("this is not a raftzmq message"))
+            self._client_intake.refused()
 
     def _take_workers(self) -> None:
         size_bytes = 0
@@ -400,9 +406,8 @@ class Node:
                 worker, _, answer = receive(self._worker_router)
             except zmq.Again:
                 break
-            size_bytes += len(answer)
             pool = self._fast if self._fast.owns(worker) else self._slow
-            pool.finished(worker, answer)
+            size_bytes += pool.finished(worker, answer)
         if self._gate.seen_index > self._replica.applied_index:
             self._service.run_ready()
 

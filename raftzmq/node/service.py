@@ -181,19 +181,25 @@ class ClientService:
         """Whether a request waits for an entry to be applied here."""
         return bool(len(self._pending_writes)) or self._pending_reads.awaits_applied
 
-    def receive(self, envelope: list[bytes], frame: bytes, batch_flags: int, now_ms: int) -> None:
-        """Take one message: a batch of requests behind ``envelope``."""
+    def receive(
+        self, envelope: list[bytes], frame: bytes | memoryview, batch_flags: int, now_ms: int
+    ) -> bool:
+        """Take one message: a batch of requests behind ``envelope``.
+
+        Returns:
+            Whether anything is done with it, but to refuse it.
+        """
         self._now_ms = now_ms
         try:
             requests = [decode_request(blob) for blob in decode_batch(frame)]
         except DecodeError as error:
             self.refuse(envelope, MalformedRequest(f"this is not a request: {error}"))
-            return
+            return False
         # A broker numbers its batches in the envelope, so what it sends again is always new.
         if len(envelope) == 1 and any(request.flags & _AGAIN for request in requests):
             requests = self._not_held(envelope, requests)
             if not requests:
-                return
+                return False
         longest = min(max(map(_TIMEOUT, requests)), limits.REQUEST_TIMEOUT_MAX_MS)
         size_bytes = len(frame)
         self._batches += 1
@@ -204,7 +210,7 @@ class ClientService:
             refused = Batch(envelope, requests, self._sent_refusal, self._replica.raft.node, 0)
             full = Overloaded("this node has too many requests waiting; try again shortly")
             fail_all(refused, full)
-            return
+            return False
         self.counters.given_up = self._room.given_up
         heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
         if len(self._deadlines) > 2 * self._room.messages + DONE_BATCHES_MAX:
@@ -224,6 +230,7 @@ class ClientService:
                 self._route_read((batch, position), request, batch_flags | request.flags)
             else:
                 self._route((batch, position), request)
+        return True
 
     def _not_held(
         self, envelope: list[bytes], requests: list[RequestHeader]

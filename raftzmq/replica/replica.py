@@ -80,8 +80,12 @@ class Replica:
         self._send_all(self.transfers.tick(self.raft))
         self._send_all(self.equality.tick())
 
-    def receive(self, data: bytes) -> None:
-        """Take one message of a peer; what does not belong here is dropped and counted."""
+    def receive(self, data: bytes | memoryview) -> bool:
+        """Take one message of a peer; what does not belong here is dropped and counted.
+
+        Returns:
+            Whether it belonged here.
+        """
         if self.stalled:
             return self._drop("no room for the log")
         try:
@@ -99,10 +103,10 @@ class Replica:
         if envelope.sender == self.raft.node:
             return self._drop("own name as sender")
         if isinstance(message, GreetingMessage):
-            self._greeted(message, envelope)
-        elif (objection := self._admission.objection(envelope)) is not None:
-            self._drop(objection)
-        elif isinstance(message, TransferMessage):
+            return self._greeted(message, envelope)
+        if (objection := self._admission.objection(envelope)) is not None:
+            return self._drop(objection)
+        if isinstance(message, TransferMessage):
             self._send_all(self.transfers.receive(message, self.raft))
         elif isinstance(message, EqualityMessage):
             self._send_all(self.equality.receive(message))
@@ -111,7 +115,7 @@ class Replica:
             return self._drop("no room for entries")
         else:
             self.raft.step(message)
-        return None
+        return True
 
     def connected(self, peer: NodeId) -> None:
         """The connection to ``peer`` came up."""
@@ -257,19 +261,19 @@ class Replica:
         """Close the log."""
         self._store.close()
 
-    def _greeted(self, message: GreetingMessage, envelope: Envelope) -> None:
+    def _greeted(self, message: GreetingMessage, envelope: Envelope) -> bool:
         try:
             answer = self._admission.receive(message, envelope)
         except NoRoom:
-            self._drop("no room for the log")  # said again, as it was not answered
-            return
+            return self._drop("no room for the log")  # said again, as it was not answered
         if isinstance(answer, str):
-            self._drop(answer)
-        else:
-            self._send_all(answer)
+            return self._drop(answer)
+        self._send_all(answer)
+        return True
 
-    def _drop(self, cause: str) -> None:
+    def _drop(self, cause: str) -> bool:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
+        return False
 
     def _send_all(self, messages: Iterable[PeerMessage]) -> None:
         for message in messages:

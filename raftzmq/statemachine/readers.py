@@ -258,6 +258,8 @@ class Reader:
             if not cursor.is_readonly:
                 raise NotAQuery("a read request contains a statement that writes")
             columns = [column[0] for column in cursor.get_description()] or None
+            if sum(map(len, columns or ())) > bytes_max:
+                raise TooLarge(f"the names of the columns exceed {bytes_max} bytes")
             rows.clear()
             self._authorizer.running = True
             return True

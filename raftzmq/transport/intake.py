@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 import zmq
 
@@ -27,12 +27,19 @@ TURN_BYTES: Final = 4 << 20
 """What is taken in one turn becomes one log entry, one fsync and one message to each follower: with
 60 MiB of it a leader would say nothing for longer than an election takes. The message that goes
 beyond it is the last of its turn."""
+VIEW_BYTES: Final = 64 << 10
+"""From this size on a frame is not copied, but shown: to copy what is then refused would take a
+hundred times as long as to refuse it."""
 LEAST_FRAMES: Final = 8 << 10
 """Of an overlong message, this many are thrown away in a turn, however long that takes: where
 processors are scarce, most of TURN_MS goes by without one, and what follows waits for the end."""
 _UNASKED_FRAMES: Final = 128
 _CHOSEN_ID_BYTES: Final = 5
 """A routing id that libzmq has chosen: a zero byte and a number. DEALERs of nodes choose none."""
+
+
+Content: TypeAlias = bytes | memoryview
+"""A frame; what is in a large one must be copied by whoever keeps it."""
 
 
 class Intake:
@@ -56,10 +63,19 @@ class Intake:
         self._discarding = False
         self._ended = False
         self._hung_up = -1
-        self._found: list[list[bytes]] = []
+        self._found: list[list[Content]] = []
+        self._last_bytes = 0
         self.overlong = 0
 
-    def turn(self) -> Iterator[list[bytes]]:
+    def refused(self) -> None:
+        """Nothing comes of the message that was handed over last: it does not count for its size.
+
+        Otherwise each of those who send the largest rubbish would end a turn, and the others wait
+        for as many turns.
+        """
+        self._last_bytes = 0
+
+    def turn(self) -> Iterator[list[Content]]:
         """The messages of one turn, each as its frames; none of them empty."""
         until_ms = monotonic_ms() + TURN_MS
         if self._discarding and not self._discard(until_ms):
@@ -70,7 +86,7 @@ class Intake:
         try:
             for _ in range(self._messages_max):
                 frame = receive_frame(opened)
-                frames = [frame.bytes]
+                frames: list[Content] = [frame.bytes]
                 while frame.more:
                     if len(frames) == FRAMES_MAX:
                         self.overlong += 1
@@ -79,10 +95,11 @@ class Intake:
                         self._show_out()
                         break
                     frame = receive_frame(opened)
-                    frames.append(frame.bytes)
+                    frames.append(frame.bytes if len(frame) < VIEW_BYTES else frame.buffer)
                 if not self._discarding:
-                    size_bytes += sum(map(len, frames))
+                    self._last_bytes = sum(map(len, frames))
                     yield frames
+                    size_bytes += self._last_bytes
                 elif self._discard(until_ms):  # if not, the time of this turn is over
                     yield from self._take_found()
                 if (
@@ -158,6 +175,6 @@ class Intake:
                 self._hang_up(content)
         return False
 
-    def _take_found(self) -> list[list[bytes]]:
+    def _take_found(self) -> list[list[Content]]:
         found, self._found = self._found, []
         return found

@@ -279,7 +279,7 @@ def encode_batch(blobs: Sequence[bytes]) -> bytes:
     return pack(blobs)
 
 
-def decode_batch(frame: bytes) -> list[bytes]:
+def decode_batch(frame: bytes | memoryview) -> list[bytes]:
     """The blobs in frame 1, each still to be decoded.
 
     Raises:

@@ -143,7 +143,7 @@ def encode_peer(message: PeerMessage, cluster: str, boot: int) -> bytes:
     return PEER_PREFIX + pack(values)
 
 
-def decode_peer(data: bytes) -> tuple[Envelope, PeerMessage]:
+def decode_peer(data: bytes | memoryview) -> tuple[Envelope, PeerMessage]:
     """The message in a frame, and where it comes from.
 
     Raises:

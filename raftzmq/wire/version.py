@@ -26,7 +26,7 @@ class VersionMismatch(DecodeError):
     """The tag is right and the version is not one that this program speaks."""
 
 
-def check_client_frame(frame: bytes) -> None:
+def check_client_frame(frame: bytes | memoryview) -> None:
     """Raise unless ``frame`` is frame 0 of a client message of this version.
 
     Raises:
@@ -37,7 +37,7 @@ def check_client_frame(frame: bytes) -> None:
         _refuse(frame, CLIENT_TAG, CLIENT_VERSION)
 
 
-def check_peer_prefix(data: bytes) -> None:
+def check_peer_prefix(data: bytes | memoryview) -> None:
     """Raise unless ``data`` begins as a peer message of this version.
 
     Raises:
@@ -48,9 +48,11 @@ def check_peer_prefix(data: bytes) -> None:
         _refuse(data[:4], PEER_TAG, PEER_VERSION)
 
 
-def _refuse(found: bytes, tag: bytes, version: int) -> None:
+def _refuse(found: bytes | memoryview, tag: bytes, version: int) -> None:
     if len(found) == 4 and found[:3] == tag:
         raise VersionMismatch(
             f"protocol {tag.decode()} version {found[3]}; this program speaks version {version}"
         )
-    raise DecodeError(f"frame begins with {found[:8]!r}, expected {tag!r} and a version byte")
+    raise DecodeError(
+        f"frame begins with {bytes(found[:8])!r}, expected {tag!r} and a version byte"
+    )

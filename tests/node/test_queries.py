@@ -255,6 +255,39 @@ def test_connections_take_turns_in_the_queue(world: World) -> None:
     assert ran == ["SELECT 1", "SELECT 2", "SELECT 'other'", "SELECT 3"]
 
 
+def test_what_a_worker_did_not_come_to_waits_for_its_next_turn(world: World) -> None:
+    pool = WorkerPool([b"slow-0"], cast(Any, world), world.switches, {}, itertools.count(1))
+    many = world.batch("SELECT 1", "SELECT 2", "SELECT 3")
+    pool.submit(Job(RUN_FAST, [(many, position) for position in range(3)]))
+    other = world.batch("SELECT 'other'")
+    other.envelope[0] = b"another connection"
+    pool.submit(Job(RUN_FAST, [(other, 0)]))
+    pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
+    pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
+    assert many.answered(0)
+    assert not many.answered(1)
+    jobs = [msgpack.unpackb(frames[2])[3] for frames in world.sent]
+    ran = [[msgpack.unpackb(payload)[0][0] for payload in payloads] for payloads in jobs]
+    assert ran == [
+        ["SELECT 1", "SELECT 2", "SELECT 3"],
+        ["SELECT 'other'"],
+        ["SELECT 2", "SELECT 3"],
+    ]
+    pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")] * 2]))
+    assert many.done
+    assert pool.running() == pool.waiting() == []
+
+
+def test_a_large_result_is_taken_from_where_the_worker_left_it(world: World) -> None:
+    bodies = {b"slow-0": b"x" * 100_000}
+    pool = WorkerPool([b"slow-0"], cast(Any, world), world.switches, bodies, itertools.count(1))
+    batch = world.batch("SELECT 1")
+    pool.submit(Job(RUN_SLOW, [(batch, 0)]))
+    assert pool.finished(b"slow-0", msgpack.packb([7, [(0, None)]])) > 100_000
+    assert batch.done
+    assert bodies == {}
+
+
 def test_a_process_that_has_outgrown_its_bound_runs_one_slow_read_at_a_time(world: World) -> None:
     names = [b"slow-0", b"slow-1", b"slow-2"]
     pool = WorkerPool(names, cast(Any, world), world.switches, {}, itertools.count(1))

@@ -48,6 +48,12 @@ def ask(
     return reply.code, msgpack.unpackb(reply.body)
 
 
+@pytest.mark.parametrize("room", [10_000, 9_999])
+def test_names_of_columns_count_as_results(reader: Reader, room: int) -> None:
+    code = ask(reader, (f'SELECT 1 AS "{"x" * 10_000}"', []), result_bytes_max=room)[0]
+    assert code == (0 if room == 10_000 else errors.TooLarge.code)
+
+
 def test_rows_and_columns(reader: Reader) -> None:
     code, body = ask(reader, ("SELECT a, ? AS b FROM t", ["x"]), "SELECT a FROM t WHERE 0", "")
     assert code == 0

@@ -81,6 +81,33 @@ def test_a_turn_of_large_messages_is_shorter(
         assert [len(list(intake.turn())) for _ in range(3)] == [2, 2, 0]
 
 
+def test_what_was_refused_does_not_end_a_turn(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_MS", 60_000)
+    server, [client] = at_once(context)
+    with server, client:
+        for number in range(6):
+            client.send_multipart([b"%d" % number, bytes(module.TURN_BYTES)])
+        intake = Intake(server, 100)
+        taken = []
+        for frames in intake.turn():
+            taken.append(frames[1])
+            if frames[1] != b"3":
+                intake.refused()
+        assert taken == [b"0", b"1", b"2", b"3"]
+        assert len(list(intake.turn())) == 1
+
+
+def test_what_is_large_is_shown_and_not_copied(context: Context) -> None:
+    server, [client] = at_once(context)
+    with server, client:
+        client.send_multipart([b"", bytes(module.VIEW_BYTES - 1), bytes(module.VIEW_BYTES)])
+        [[_, empty, small, large]] = Intake(server, 100).turn()
+        assert [type(frame) for frame in (empty, small, large)] == [bytes, bytes, memoryview]
+        assert large == bytes(module.VIEW_BYTES)
+
+
 @pytest.mark.parametrize("lossy", [False, True])
 def test_an_overlong_message_goes_away_and_its_connection_is_closed(
     context: Context, monkeypatch: pytest.MonkeyPatch, lossy: bool

@@ -1,0 +1,41 @@
+"""How long a fast worker stays with the reads of one connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from raftzmq.config import LimitsConfig
+from raftzmq.node import workers as module
+from raftzmq.node.gate import StateGate
+from raftzmq.node.workers import ADDRESS, RUN_FAST, Workers
+from raftzmq.statemachine.machine import Machine
+from raftzmq.transport.sockets import Purpose, open_context, open_socket
+from raftzmq.wire.payload import encode_statements
+
+
+@pytest.mark.parametrize(("turn_s", "answered"), [(0.0, 1), (3_600.0, 5)])
+def test_it_stops_between_two_reads_when_its_turn_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn_s: float, answered: int
+) -> None:
+    """One read is run in any case, or nothing would ever be."""
+    monkeypatch.setattr(module, "FAST_TURN_S", turn_s)
+    gate = StateGate(tmp_path / "state.db")
+    Machine(gate.path).close()
+    context = open_context()
+    with open_socket(context, Purpose.WORKER_ROUTER) as router:
+        router.bind(ADDRESS)
+        workers = Workers(context, gate, LimitsConfig(), lambda error: None)
+        workers.start([b"fast-0"])
+        reads = [encode_statements([(f"SELECT {number}", [])]) for number in range(5)]
+        router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads])])
+        _, _, answer = router.recv_multipart()
+        _, replies = msgpack.unpackb(answer)
+        assert [code for code, _ in replies] == [0] * answered
+        rows = [msgpack.unpackb(body)[0][3] for _, body in replies]
+        assert rows == [[[number]] for number in range(answered)]
+    gate.interrupt_all()
+    context.term()
+    workers.join()
