@@ -45,8 +45,11 @@ from raftzmq.statemachine.machine import EntryResult
 from raftzmq.transport.clock import monotonic_ms
 from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch, decode_request
 from raftzmq.wire.codec import DecodeError
+from raftzmq.wire.sql_text import begins_like_statements
 
 FAST_JOB_READS_MAX = 128
+LARGE_BYTES = 64 << 10
+"""A write of this size is looked at before it goes everywhere; the look costs 2 us."""
 DONE_BATCHES_MAX = 1_000
 """Answered messages that may wait for their deadlines before they are sorted out."""
 COMMIT_CONTEXT = -1
@@ -393,6 +396,10 @@ class ClientService:
                 f"(REQUEST_BYTES_MAX) go into one transaction"
             )
             item[0].fail(item[1], error)
+            return
+        if size_bytes >= LARGE_BYTES and not begins_like_statements(payload):
+            # Its execution would say the same, after it was sent and written everywhere.
+            item[0].fail(item[1], MalformedRequest("the payload is not a list of statements"))
             return
         flags &= _OF_WRITES
         if flags & _KEYED and not client:

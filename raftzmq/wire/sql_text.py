@@ -11,6 +11,8 @@ import msgpack
 
 SQL_BYTES_MAX: Final = 32 << 10
 """Of a payload that much is looked at to find its SQL."""
+_HEAD_BYTES: Final = 11
+"""Two headers of lists, each as long as may be, and the first byte of a text."""
 _PAIR: Final = 0x92
 _SHORT_TEXT: Final = 0xA0
 _TEXT_HEADER_BYTES: Final = {0xD9: 2, 0xDA: 3, 0xDB: 5}
@@ -46,6 +48,22 @@ def statement_texts(payload: bytes, bytes_max: int = SQL_BYTES_MAX) -> tuple[str
     except (ValueError, msgpack.UnpackException):
         return "; ".join(texts), False
     return "; ".join(texts), True
+
+
+def begins_like_statements(payload: bytes) -> bool:
+    """Whether a list begins here, and with a pair that begins with text; empty lists do, too."""
+    head = payload[:_HEAD_BYTES]
+    unpacker = msgpack.Unpacker(max_buffer_size=_HEAD_BYTES)
+    unpacker.feed(head)
+    try:
+        if unpacker.read_array_header() == 0:
+            return True
+        is_pair = unpacker.read_array_header() == 2
+    except (ValueError, msgpack.UnpackException):
+        return False
+    first = head[unpacker.tell()] if unpacker.tell() < len(head) else 0
+    is_text = _SHORT_TEXT <= first < _SHORT_TEXT + 32 or first in _TEXT_HEADER_BYTES
+    return is_pair and is_text
 
 
 def first_text(payload: bytes) -> bytes:

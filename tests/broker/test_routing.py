@@ -140,6 +140,14 @@ def test_session_reads_go_where_the_index_is_applied(cluster: FakeCluster) -> No
     assert batch.node == "n1", "nobody is known to have it, so the leader will"
 
 
+def test_who_has_seen_what_nobody_has_waits_alone(cluster: FakeCluster) -> None:
+    """The leader would answer them together, when the time of the first one is over."""
+    cluster.status("n1", "n1", 1, 20)
+    cluster.ask(read(1, Level.SESSION, min_index=20), read(2, Level.SESSION, min_index=1 << 62))
+    out = cluster.round()
+    assert [(batch.node, sequences(batch)) for batch in out] == [("n1", [1]), ("n1", [2])]
+
+
 def test_a_silent_node_gets_nothing_new_and_its_reads_go_elsewhere(cluster: FakeCluster) -> None:
     cluster.ask(read(1))
     (batch,) = cluster.round()
