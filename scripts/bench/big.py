@@ -34,10 +34,14 @@ from raftzmq.wire.client import Kind, Level
 from raftzmq.wire.payload import encode_statements
 from raftzmq.wire.status import NodeStatus
 
-PHASES = ("load", "huge", "steady", "restart", "catchup")
+PHASES = ("load", "huge", "steady", "restart", "catchup", "flat")
+ONLY_ASKED = ("flat",)
+"""Takes ten minutes and more."""
 MB = 1_000_000
 VALUE_BYTES = 4096
 IN_FLIGHT = 64
+FLAT_IN_FLIGHT = 256
+FLAT_PARTS = 10
 WAIT_S = 180.0
 
 
@@ -310,14 +314,51 @@ def steady(cluster: LocalCluster, arguments: argparse.Namespace, folder: Path) -
         raise Wrong(f"{len(writer.errors)} writes failed: {writer.errors[0]}")
     rate = writer.rate(began, ended)
     yield Figure("steady", "writes", f"{rate:,.0f}/s, {rate * VALUE_BYTES / MB:.1f} MB/s")
+    yield from file_figures("steady", sampler)
+    yield memory_figure("steady", sampler)
+
+
+def file_figures(phase: str, sampler: Sampler) -> Iterator[Figure]:
+    """The longest files of those that must not grow with what is written."""
     bounds = {"raft.db": 100 * MB, "raft.db-wal": 16 * MB, "state.db-wal": 80 * MB}
     for file, bound in bounds.items():
         most, which = sampler.most(f" {file}")
         yield Figure(
-            "steady", f"longest {which}", f"{most / MB:.0f} MB", f"{bound / MB:.0f} MB",
-            most <= bound,
-        )  # fmt: skip
-    yield memory_figure("steady", sampler)
+            phase, f"longest {which}", f"{most / MB:.0f} MB", f"{bound / MB:.0f} MB", most <= bound
+        )
+
+
+# --- flat -------------------------------------------------------------------------------------
+
+
+def flat(cluster: LocalCluster, arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    """Small writes by the million: is the last tenth of them as fast as the first?"""
+    del folder
+    part = max(1, arguments.writes // FLAT_PARTS)
+    value = random.Random(1).randbytes(100)
+    sent = done = 0
+    with no_election(cluster), Sampler(cluster) as sampler, open_pipeline(*cluster.doors) as load:
+        marks = [time.monotonic()]
+        while done < FLAT_PARTS * part:
+            while sent < FLAT_PARTS * part and load.unfinished < FLAT_IN_FLIGHT:
+                load.write([("INSERT INTO load (value) VALUES (?)", (value,))])
+                sent += 1
+            for call in load.poll(100):
+                if call.error is not None:
+                    raise Wrong(f"write {done + 1}: {type(call.error).__name__}: {call.error}")
+                done += 1
+                if done % part == 0:
+                    marks.append(time.monotonic())
+    rates = [part / (after - before) for before, after in itertools.pairwise(marks)]
+    kept = rates[-1] / rates[0]
+    yield Figure("flat", f"first {part:,} writes", f"{rates[0]:,.0f}/s")
+    yield Figure(
+        "flat", f"last {part:,} of {done:,}", f"{rates[-1]:,.0f}/s, {kept:.0%} of the first",
+        "85%", kept >= 0.85,
+    )  # fmt: skip
+    yield Figure("flat", "each tenth", " ".join(f"{rate:,.0f}" for rate in rates))
+    yield from file_figures("flat", sampler)
+    yield memory_figure("flat", sampler)
 
 
 # --- a large database -------------------------------------------------------------------------
@@ -474,6 +515,7 @@ RUNS: dict[str, Callable[[LocalCluster, argparse.Namespace, Path], Iterator[Figu
     "steady": steady,
     "restart": restart,
     "catchup": catchup,
+    "flat": flat,
 }
 
 
@@ -483,14 +525,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--phase", action="append", choices=PHASES, default=[])
     parser.add_argument("--size-mb", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--writes", type=int, default=10_000_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--dump", type=Path, action="append", default=[])
     parser.add_argument("--strict", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
-    if arguments.size_mb < 1 or arguments.rows < 1 or arguments.seconds <= 0:
-        parser.error("--size-mb and --rows must be at least 1, --seconds more than 0")
+    if min(arguments.size_mb, arguments.rows, arguments.writes) < 1 or arguments.seconds <= 0:
+        parser.error("--size-mb, --rows and --writes must be at least 1, --seconds more than 0")
     for dump in arguments.dump:
         if not dump.is_file():
             parser.error(f"--dump {dump}: no such file")
@@ -504,7 +547,7 @@ def run(arguments: argparse.Namespace, folder: Path, take: Callable[[Figure], No
             for table in ("load", "filler"):
                 db.write(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, value BLOB)")
         for phase in PHASES:
-            if arguments.phase and phase not in arguments.phase:
+            if phase not in (arguments.phase or set(PHASES).difference(ONLY_ASKED)):
                 continue
             for figure in RUNS[phase](cluster, arguments, folder):
                 take(figure)

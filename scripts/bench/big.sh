@@ -5,7 +5,7 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 Usage: scripts/bench/big.sh [--phase NAME]... [--size-mb N] [--rows N] [--seconds N]
-           [--dump FILE]... [--strict] [--json] [--keep]
+           [--writes N] [--dump FILE]... [--strict] [--json] [--keep]
 
 Starts a cluster of its own (three nodes and a proxy) in a temporary folder on free loopback
 ports, and measures, one after the other:
@@ -20,12 +20,15 @@ ports, and measures, one after the other:
            answers a linearizable read itself.                            Goal: 3 s
   catchup  a follower is wiped and started under constant writes; until it has all of them.
            Goals: 100 MB/s from its start, at least half the writes per second of before
+  flat     --writes inserts of 100 bytes, 256 in flight: the first and the last tenth of them, and
+           the largest files and memory. Takes ten minutes; only when asked for.   Goal: 85%
 
-Without --phase all of them. Every phase ends with a comparison of the replicas.
+Without --phase all of them but flat. Every phase ends with a comparison of the replicas.
 
   --size-mb N    of state.db for restart and catchup; 1000 by default
   --rows N       of the generated dumps; 1000000 by default
   --seconds N    of steady, and of the writes that are measured before catchup; 20 by default
+  --writes N     of flat; 10000000 by default
   --dump FILE    a dump of yours beside the generated ones; may be given several times
   --strict       a goal that is missed is a failure; else it is only shown, because other work on
                  the machine would decide about it
