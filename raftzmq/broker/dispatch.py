@@ -149,7 +149,7 @@ class Dispatch:
             most = self.loads[node].sizes[lane].most
             count = min(most, max(self._worth_while(able, lane, waiting), -(-waiting // free)))
             reaches = None
-            if queue is self.reads_session:
+            if queue is self.reads_session and node != self._view.leader:
                 reaches = max(self._view.nodes[node].applied_index, queue.first().min_index)
             items = self._take(queue, count, now_ms, reaches)
             if items:

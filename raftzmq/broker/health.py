@@ -135,6 +135,10 @@ class ClusterView:
             return False
         return now_ms - view.heard_ms <= LEADER_QUIET_MS_MAX
 
+    def furthest(self) -> int:
+        """The highest index that a node is known to have applied; 0 if nothing is known yet."""
+        return max((view.applied_index for view in self.nodes.values()), default=0)
+
     def readable(self, node: str) -> bool:
         """Whether reads may be sent to ``node``: usable, and its replica is in order."""
         status = self.nodes[node].status

@@ -75,6 +75,10 @@ _WRITE: Final = int(Kind.WRITE)
 _READ: Final = int(Kind.READ)
 _AGAIN: Final = int(Flags.AGAIN)
 _SLOW: Final = int(Flags.SLOW)
+_SESSION: Final = int(Level.SESSION)
+AHEAD_MAX: Final = 100_000
+"""Entries by which a session may be ahead of what the broker has heard of: more than are written
+between two status messages, several times over."""
 LARGE_BYTES: Final = 1 << 20
 """An answer of this size is passed on as it is: to take it apart and to make it anew would be four
 copies of up to RESULT_BYTES_MAX, in time that all others wait for and in memory."""
@@ -142,7 +146,7 @@ class Router:
             frames: what follows it: empty frame, protocol frame, batch.
 
         Returns:
-            Whether it was a message of this protocol.
+            Whether anything is done with it, but to refuse it.
         """
         if len(frames) != 3 or frames[0]:
             self.counters.dropped_envelope += 1
@@ -160,11 +164,13 @@ class Router:
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
             return False
         self.counters.requests += len(blobs)
+        accepted = False
         for blob in blobs:
-            self._accept(identity, blob, now_ms)
-        return True
+            accepted |= self._accept(identity, blob, now_ms)
+        return accepted
 
-    def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> None:
+    def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> bool:
+        """Whether this request is waited for from now on."""
         try:
             kind, client, sequence, level, min_index, _, timeout_ms, flags, payload = (
                 decode_request(blob)
@@ -172,17 +178,26 @@ class Router:
         except DecodeError as error:
             self.counters.dropped_malformed += 1
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
-            return
+            return False
         if kind != _WRITE and kind != _READ:
             self._serve_here(identity, kind, client, sequence, now_ms)
-            return
+            return False
         if self._stopping:
             stopping = ShuttingDown("this broker is stopping; ask another one")
             self._refuse(identity, client, sequence, stopping)
-            return
+            return False
+        if level == _SESSION and 0 < self.view.furthest() < min_index - AHEAD_MAX:
+            # It would wait until its time is over, and with it all that are in its batch.
+            ahead = TooStale(
+                f"this session has seen entry {min_index}, and no node is near that (entry "
+                f"{self.view.furthest()}): it is of another cluster, or this one was restored from "
+                "an older backup; begin a new session"
+            )
+            self._refuse(identity, client, sequence, ahead)
+            return False
         if flags & _AGAIN and (identity, client, sequence) in self._held_at(now_ms):
             self.counters.repeated += 1
-            return
+            return False
         if not self._shares.take(identity, 1, len(blob)):
             self.counters.dropped_overload += 1
             refusal = Overloaded(
@@ -190,7 +205,7 @@ class Router:
                 "already, too many of them of this connection; wait a little and send again"
             )
             self._refuse(identity, client, sequence, refusal)
-            return
+            return False
         if not timeout_ms:
             timeout_ms = limits.REQUEST_TIMEOUT_MS
         elif timeout_ms > limits.REQUEST_TIMEOUT_MAX_MS:
@@ -212,6 +227,7 @@ class Router:
                 item.text = self._slow_texts.known(payload)
                 item.slow = slow or self._slow_texts.is_slow(item.text)
             self._dispatch.queue_of(item).append(identity, item)
+        return True
 
     def _held_at(self, now_ms: int) -> set[tuple[bytes, bytes, int]]:
         """The requests that are here, and whose answers will go out some time.
@@ -238,8 +254,7 @@ class Router:
             error = Rejected(f"a broker does not serve {Kind(kind).name}: ask a node directly")
             self._refuse(identity, client, sequence, error)
             return
-        views = self.view.nodes.values()
-        applied = max((view.applied_index for view in views), default=0)
+        applied = self.view.furthest()
         blob = encode_reply(client, sequence, 0, applied, pack(self.status(now_ms)), self._name)
         self._reply(identity, blob)
 

@@ -67,6 +67,7 @@ class Job:
         stopping: it was killed, and its worker has not come back yet.
         payload: of its first request; an answered batch forgets its requests.
         client: the client id of its first request.
+        turns: that it has had.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Job:
         "payload",
         "since_ms",
         "stopping",
+        "turns",
         "until_ms",
     )
 
@@ -89,6 +91,7 @@ class Job:
         self.stopping = False
         self.payload = b""
         self.client = b""
+        self.turns = 0
 
     def first(self) -> tuple[bytes, bytes]:
         """Client and payload of the first request that is not answered yet."""
@@ -183,7 +186,7 @@ class WorkerPool:
             job.client = requests[0].client
             worker = self._idle.popleft()
             self._busy[worker] = job
-            message = msgpack.packb([job.kind, job.number, left_ms, payloads])
+            message = msgpack.packb([job.kind, job.number, left_ms, payloads, job.turns])
             self._router.send_multipart([worker, b"", cast(bytes, message)])
 
     def finished(self, worker: bytes, answer: bytes) -> int:
@@ -205,6 +208,7 @@ class WorkerPool:
             batch.answer(position, code, body, index)
         if len(results) < len(job.items) and not job.stopping:
             job.items = job.items[len(results) :]
+            job.turns += 1
             self._put(job)
         self.dispatch()
         return size_bytes
@@ -325,10 +329,10 @@ class Workers:
         switch = self.switches[name]
         try:
             while True:
-                kind, number, left_ms, payloads = msgpack.unpackb(socket.recv(), raw=False)
+                kind, number, left_ms, payloads, turns = msgpack.unpackb(socket.recv(), raw=False)
                 try:
                     if kind == RUN_FAST:
-                        answer = self._run_fast(lent, left_ms, payloads)
+                        answer = self._run_fast(lent, left_ms, payloads, turns)
                     elif kind == RUN_SLOW:
                         answer = self._run_slow(lent, switch, name, number, left_ms, payloads[0])
                     else:
@@ -337,7 +341,7 @@ class Workers:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
                 socket.send(answer)
                 # Or each worker would hold the last payload, 15 MiB, until its next job is done.
-                del payloads
+                del payloads, answer
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
@@ -355,7 +359,7 @@ class Workers:
                 self._failed(error)
                 raise
 
-    def _run_fast(self, lent: LentReader, left_ms: int, payloads: list[bytes]) -> bytes:
+    def _run_fast(self, lent: LentReader, left_ms: int, payloads: list[bytes], turns: int) -> bytes:
         """Run short reads on one snapshot; what turns out to be long or large is deferred.
 
         Each long one costs the others of the batch its time in vain, so it gets less and less. And
@@ -365,7 +369,7 @@ class Workers:
         bounds = self._bounds
         timeout_ms = min(left_ms, bounds.read_timeout_ms)
         bytes_max = min(bounds.result_bytes_max, FAST_RESULT_BYTES)
-        fast_ms = bounds.fast_read_ms
+        fast_ms = max(FAST_LEAST_MS, bounds.fast_read_ms >> turns)
         replies: list[tuple[int, bytes]] = []
         with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))

@@ -32,6 +32,10 @@ _STEPS: Final = frozenset(
 Without Next and Prev nothing is done twice."""
 
 
+PAYLOAD_BYTES_MAX: Final = 4 << 10
+"""To decode what is longer is not short."""
+
+
 class PointReads:
     """The texts known to be point reads; shared by the readers of one state.db, in any thread.
 
@@ -55,6 +59,8 @@ class PointReads:
 
     def is_one(self, payload: bytes) -> bool:
         """Whether ``payload``, of a READ request, is one of them and nothing else."""
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            return False
         try:
             statements = decode_payload(payload, 1)
         except RequestError:

@@ -85,7 +85,7 @@ class Reader:
         self._look_every(_SLOW_STEPS_PER_CHECK)
         self._own = self._connection.cursor()
         self._plain = self._connection.cursor()
-        self._columns: dict[str, list[str]] = {}
+        self._columns: dict[str, tuple[list[str], int]] = {}
         self._schema_version = -1
         self._pack = ResultPacker()
         self._applied = 0
@@ -209,12 +209,13 @@ class Reader:
             authorizer.running = False
             authorizer.asked = True
             try:
-                columns = self._columns.get(sql)
-                is_new = columns is None
-                if columns is None:
+                known = self._columns.get(sql)
+                is_new = known is None
+                if known is None:
                     columns, rows, left = self._query(sql, parameters, left)
                 else:
-                    rows, left = self._known_query(sql, parameters, left)
+                    columns, names_bytes = known
+                    rows, left = self._known_query(sql, parameters, left - names_bytes, left)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
             except RequestError:
@@ -251,15 +252,14 @@ class Reader:
         begun = 0
 
         def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-            nonlocal columns, begun
+            nonlocal columns, begun, left
             begun += 1
             if not cursor.has_vdbe:
                 return True
             if not cursor.is_readonly:
                 raise NotAQuery("a read request contains a statement that writes")
             columns = [column[0] for column in cursor.get_description()] or None
-            if sum(map(len, columns or ())) > bytes_max:
-                raise TooLarge(f"the names of the columns exceed {bytes_max} bytes")
+            left -= _names_bytes(columns)
             rows.clear()
             self._authorizer.running = True
             return True
@@ -272,27 +272,39 @@ class Reader:
             for row in cursor.execute(sql, parameters, can_cache=False):
                 left -= row_bytes(row)
                 if left < 0:
-                    raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")
+                    raise TooLarge(_beyond(bytes_max))
                 rows.append(row)
         finally:
             cursor.close(True)
+        if left < 0:  # by the names alone
+            raise TooLarge(_beyond(bytes_max))
         if columns and begun == 1 and len(sql) <= _KNOWN_SQL_LENGTH_MAX:
             if len(self._columns) >= _KNOWN_MAX:
                 self._columns.clear()
-            self._columns[sql] = columns
+            self._columns[sql] = columns, _names_bytes(columns)
         return columns, rows if columns else None, left
 
-    def _known_query(self, sql: str, parameters: Parameters, left: int) -> tuple[list[Row], int]:
-        """A single statement that read, and whose columns are known, under the schema as it is."""
+    def _known_query(
+        self, sql: str, parameters: Parameters, left: int, bytes_max: int
+    ) -> tuple[list[Row], int]:
+        """A single statement that read, and whose columns are known, under the schema as it is.
+
+        Args:
+            sql: its text.
+            parameters: its parameters.
+            left: bytes that its rows may have.
+            bytes_max: the same before the names of the columns were counted, for the error.
+        """
+        if left < 0:
+            raise TooLarge(_beyond(bytes_max))
         self._authorizer.running = True
-        bytes_max = left
         rows: list[Row] = []
         try:
             cached = are_small(parameters)
             for row in self._plain.execute(sql, parameters, can_cache=cached):
                 left -= row_bytes(row)
                 if left < 0:
-                    raise TooLarge(f"the rows of the request exceed {bytes_max} bytes")
+                    raise TooLarge(_beyond(bytes_max))
                 rows.append(row)
         except BaseException:
             # What is left of the statement would keep its snapshot open.
@@ -371,3 +383,11 @@ def open_reader(path: Path, busy_ms: int = _BUSY_MS) -> apsw.Connection:
     except apsw.Error as error:
         raise storage_failed(error) from error
     return connection
+
+
+def _names_bytes(columns: list[str] | None) -> int:
+    return sum(map(len, columns)) if columns else 0
+
+
+def _beyond(bytes_max: int) -> str:
+    return f"the rows of the request and the names of their columns exceed {bytes_max} bytes"

@@ -55,6 +55,10 @@ _MAYBE_MORE: Final = re.compile(r";|returning", re.IGNORECASE)
 _CACHEABLE: Final = re.compile(r"\s*(?:insert|update|delete|replace|select|with)\b", re.IGNORECASE)
 _LARGE_BYTES: Final = 4 << 10
 _SHORT_ARRAY: Final = 1 << 10
+_LONG_ARRAY: Final = 1 << 16
+"""More than any request may hold in one array, so that SQLite gets to say what is too much."""
+_AT_A_TIME: Final = 1 << 10
+"""Elements that are unpacked before other threads are let in."""
 _ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
 _MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes (msgpack specification, array and map family)."""
@@ -190,11 +194,11 @@ def _unpack_parameters(unpacker: msgpack.Unpacker, payload: bytes, room: int) ->
     at = unpacker.tell()
     first = payload[at] if at < len(payload) else 0
     if first in _ARRAYS:
-        count = unpacker.read_array_header()
+        count = _counted(unpacker.read_array_header())
         room = _in_room(count, room)
         return _take(unpacker, count), room
     if first in _MAPS:
-        count = unpacker.read_map_header()
+        count = _counted(unpacker.read_map_header())
         room = _in_room(count, room)
         found = _take(unpacker, 2 * count)
         if not {str, bytes}.issuperset(map(type, found[::2])):
@@ -204,10 +208,19 @@ def _unpack_parameters(unpacker: msgpack.Unpacker, payload: bytes, room: int) ->
 
 
 def _take(unpacker: msgpack.Unpacker, count: int) -> list[Any]:
-    found = list(islice(unpacker, count))
-    if len(found) < count:
-        raise msgpack.OutOfData
+    found: list[Any] = []
+    while len(found) < count:
+        some = list(islice(unpacker, min(_AT_A_TIME, count - len(found))))
+        if not some:
+            raise msgpack.OutOfData
+        found += some
     return found
+
+
+def _counted(count: int) -> int:
+    if count > _LONG_ARRAY:
+        raise MalformedRequest(f"{count} parameters, more than any statement may have")
+    return count
 
 
 def _in_room(count: int, room: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 from raftzmq import limits
 from raftzmq.broker.dispatch import ANSWER_LOST_MS
 from raftzmq.broker.health import LEADER_QUIET_MS_MAX
-from raftzmq.broker.routing import RETRY_MS
+from raftzmq.broker.routing import AHEAD_MAX, RETRY_MS, Router
 from raftzmq.client.pipeline import says_cut_off
 from raftzmq.errors import (
     ConstraintFailed,
@@ -140,12 +140,28 @@ def test_session_reads_go_where_the_index_is_applied(cluster: FakeCluster) -> No
     assert batch.node == "n1", "nobody is known to have it, so the leader will"
 
 
-def test_who_has_seen_what_nobody_has_waits_alone(cluster: FakeCluster) -> None:
-    """The leader would answer them together, when the time of the first one is over."""
+def test_who_has_seen_what_nobody_can_have_is_told_so(cluster: FakeCluster) -> None:
+    """It would hold up all that are in its batch, until its time is over."""
     cluster.status("n1", "n1", 1, 20)
-    cluster.ask(read(1, Level.SESSION, min_index=20), read(2, Level.SESSION, min_index=1 << 62))
-    out = cluster.round()
-    assert [(batch.node, sequences(batch)) for batch in out] == [("n1", [1]), ("n1", [2])]
+    cluster.ask(read(1, Level.SESSION, min_index=20 + AHEAD_MAX))
+    cluster.ask(read(2, Level.SESSION, min_index=21 + AHEAD_MAX))
+    (batch,) = cluster.round()
+    assert (batch.node, sequences(batch)) == ("n1", [1])
+    assert cluster.verdicts() == [(ALICE, 2, TooStale.code)]
+    assert cluster.router.counters.requests == 2
+
+
+def test_a_broker_that_knows_nothing_yet_refuses_no_session() -> None:
+    router = Router(NODES)
+    request = read(1, Level.SESSION, min_index=1 << 62)
+    assert router.from_client(ALICE, [b"", CLIENT_FRAME, encode_batch([request])], 1_000)
+    assert router.take_replies() == []
+
+
+def test_what_only_brings_refusals_counts_as_refused(cluster: FakeCluster) -> None:
+    for blobs, taken in (([b"x", b"y"], False), ([b"x", read(1)], True)):
+        frames = [b"", CLIENT_FRAME, encode_batch(blobs)]
+        assert cluster.router.from_client(ALICE, frames, cluster.now_ms) is taken
 
 
 def test_a_silent_node_gets_nothing_new_and_its_reads_go_elsewhere(cluster: FakeCluster) -> None:

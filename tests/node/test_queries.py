@@ -129,7 +129,8 @@ def test_reads_at_work_and_in_the_queue(world: World) -> None:
 
 def test_the_message_to_a_worker_names_the_job(world: World) -> None:
     world.read("SELECT 1")
-    kind, number, left_ms, (payload,) = msgpack.unpackb(world.sent[0][2])
+    kind, number, left_ms, (payload,), turns = msgpack.unpackb(world.sent[0][2])
+    assert turns == 0
     assert (kind, number, left_ms) == (RUN_SLOW, 1, 10_000)
     assert msgpack.unpackb(payload) == [["SELECT 1", []]]
 
@@ -266,6 +267,7 @@ def test_what_a_worker_did_not_come_to_waits_for_its_next_turn(world: World) -> 
     pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
     assert many.answered(0)
     assert not many.answered(1)
+    assert [msgpack.unpackb(frames[2])[4] for frames in world.sent] == [0, 0, 1]
     jobs = [msgpack.unpackb(frames[2])[3] for frames in world.sent]
     ran = [[msgpack.unpackb(payload)[0][0] for payload in payloads] for payloads in jobs]
     assert ran == [

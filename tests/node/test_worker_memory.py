@@ -29,7 +29,7 @@ def test_neither_a_large_payload_nor_its_rows_stay_behind(tmp_path: Path) -> Non
         tracemalloc.start()
         try:
             payload = encode_statements([("SELECT ?, zeroblob(?)", [bytes(LARGE), LARGE // 2])])
-            job = msgpack.packb([RUN_SLOW, 1, 10_000, [payload]])
+            job = msgpack.packb([RUN_SLOW, 1, 10_000, [payload], 0])
             router.send_multipart([b"slow-0", b"", job])
             del payload, job
             _, _, answer = router.recv_multipart()

@@ -30,7 +30,7 @@ def test_it_stops_between_two_reads_when_its_turn_is_over(
         workers = Workers(context, gate, LimitsConfig(), lambda error: None)
         workers.start([b"fast-0"])
         reads = [encode_statements([(f"SELECT {number}", [])]) for number in range(5)]
-        router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads])])
+        router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, 0])])
         _, _, answer = router.recv_multipart()
         _, replies = msgpack.unpackb(answer)
         assert [code for code, _ in replies] == [0] * answered

@@ -38,6 +38,11 @@ def test_a_long_array_in_it_changes_nothing_of_the_rest(statements: list[Any]) -
     assert packed(found) == packed([*statements, short])
 
 
+def test_more_parameters_than_any_statement_has_are_left_to_sqlite() -> None:
+    values = list(range(65_536))
+    assert decode_payload(packed([["SELECT 1", values]]), 1) == [["SELECT 1", values]]
+
+
 def test_many_named_parameters() -> None:
     names = {f"p{number}": number for number in range(5_000)}
     assert decode_payload(packed([["SELECT 1", names]]), 1) == [["SELECT 1", names]]
@@ -59,6 +64,8 @@ LONG = packed([["SELECT 1", list(range(5_000))]])
         packed([["SELECT 1", 1], ["SELECT 1", list(range(5_000))]]),
         packed([["SELECT 1", dict.fromkeys(range(5000), 1)]]),
         packed({"SELECT 1": list(range(5_000))}),
+        packed([["SELECT 1", list(range(65_537))]]),
+        packed([["SELECT 1", {str(number): 1 for number in range(65_537)}]]),
         b"\x91\x92\xa1a" + PROMISE * 5_000,
     ],
 )
