@@ -122,7 +122,8 @@ class Invariants:
         """Per node: index -> term, as its log was last seen."""
         self._entries: dict[tuple[int, int], tuple[int | None, object]] = {}
         self._leaders: dict[int, str] = {}
-        self._votes: dict[tuple[str, int], str] = {}
+        self._votes: dict[tuple[str, int], tuple[str, int]] = {}
+        """Node and term -> whom it voted for, and when it said so."""
         self._hard: dict[str, int] = {}
         self.committed: list[Entry] = []
         self._committed_in: list[int] = []
@@ -149,10 +150,13 @@ class Invariants:
             view.life, view.leads, view.term, view.commit, view.applied, view.base, view.last
         )
 
-    def down(self, name: str) -> None:
-        """A node stopped; its next life starts from its disk."""
+    def down(self, name: str, at: int) -> None:
+        """A node stopped; its next life starts from its disk. What has not left never will."""
         self._known.pop(name, None)
         self._terms[name].clear()
+        for place, (_, leaves) in list(self._votes.items()):
+            if place[0] == name and leaves > at:
+                del self._votes[place]
 
     def forgot(self, name: str) -> None:
         """The disk of a node was lost: its term and votes may fall, this once."""
@@ -268,15 +272,25 @@ class Invariants:
 
     # --- promises -----------------------------------------------------------------------------
 
-    def vote_sent(self, name: str, term: int, candidate: str, durable: tuple[int, str]) -> None:
-        """A node grants a vote; ``durable`` is what its disk holds: term and vote."""
+    def vote_sent(
+        self, name: str, term: int, candidate: str, durable: tuple[int, str], leaves: int
+    ) -> None:
+        """A node grants a vote.
+
+        Args:
+            name: of the node.
+            term: of the vote.
+            candidate: who gets it.
+            durable: what the disk of the node holds then: term and vote.
+            leaves: when the message leaves, if the node lives as long.
+        """
         # Who is in a later term by now will never vote in this one again.
         if durable[0] <= term and durable != (term, candidate):
             raise Violation(
                 "persist-before-send",
                 f"{name} tells {candidate} of its vote in term {term}; its disk says {durable}",
             )
-        known = self._votes.setdefault((name, term), candidate)
+        known, _ = self._votes.setdefault((name, term), (candidate, leaves))
         if known != candidate:
             raise Violation(
                 "one-vote-per-term", f"{name} voted for {known} and {candidate} in term {term}"

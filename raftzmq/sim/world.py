@@ -308,7 +308,9 @@ class World:
         hard = store.hard_state
         if isinstance(message, VoteResponse) and message.granted:
             durable = hard.term, hard.voted_for or ""
-            self.invariants.vote_sent(host.name, message.term, message.receiver, durable)
+            self.invariants.vote_sent(
+                host.name, message.term, message.receiver, durable, host.moment
+            )
         elif isinstance(message, AppendResponse) and message.accepted and message.binding:
             self.invariants.append_acknowledged(host.name, message.match_index, store.last_index)
         self.note(f"{host.name}>{peer} {type(message).__name__} t{message.term}")
@@ -466,7 +468,7 @@ class World:
         self.note(f"{host.name} is {why}")
         self._died_at[host.name, life] = now
         self.counts.lost_transactions += host.die(power=power)
-        self.invariants.down(host.name)
+        self.invariants.down(host.name, now)
         self._standing.pop(host.name, None)
         self._seen.pop(host.name, None)
         # A machine without power says good-bye to nobody; what it left open breaks in time.

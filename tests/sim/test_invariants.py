@@ -107,7 +107,7 @@ def term_monotone(found: Invariants) -> None:
 
 def term_monotone_on_disk(found: Invariants) -> None:
     found.stored_term("n1", 3)
-    found.down("n1")
+    found.down("n1", 6)
     found.stored_term("n1", 2)
 
 
@@ -128,13 +128,19 @@ def index_order_of_applied(found: Invariants) -> None:
 
 
 def one_vote_per_term(found: Invariants) -> None:
-    found.vote_sent("n1", 2, "n2", (2, "n2"))
-    found.down("n1")
-    found.vote_sent("n1", 2, "n3", (2, "n3"))
+    found.vote_sent("n1", 2, "n2", (2, "n2"), 5)
+    found.down("n1", 6)
+    found.vote_sent("n1", 2, "n3", (2, "n3"), 5)
+
+
+def one_vote_per_term_that_left_just_then(found: Invariants) -> None:
+    found.vote_sent("n1", 2, "n2", (2, "n2"), 6)
+    found.down("n1", 6)
+    found.vote_sent("n1", 2, "n3", (2, "n3"), 7)
 
 
 def persist_before_send_a_vote(found: Invariants) -> None:
-    found.vote_sent("n1", 2, "n2", (2, ""))
+    found.vote_sent("n1", 2, "n2", (2, ""), 5)
 
 
 def persist_before_send_an_acknowledgement(found: Invariants) -> None:
@@ -231,6 +237,7 @@ BROKEN: dict[Callable[[Invariants], None], str] = {
     index_order: "index-order",
     index_order_of_applied: "index-order",
     one_vote_per_term: "one-vote-per-term",
+    one_vote_per_term_that_left_just_then: "one-vote-per-term",
     persist_before_send_a_vote: "persist-before-send",
     persist_before_send_an_acknowledgement: "persist-before-send",
     persist_before_send_a_term: "persist-before-send",
@@ -270,20 +277,31 @@ def test_a_sound_cluster_breaks_none() -> None:
     told(found, view("n2", new, term=3, leads=True, commit=1))
     told(found, view("n3", new, term=3, commit=1), view("n2", new, term=3, leads=True, commit=2))
     told(found, view("n3", new, term=3, commit=2, applied=2, durable=2, base=1))
-    found.down("n3")
+    found.down("n3", 6)
     told(found, view("n3", new, term=3, commit=1, applied=1, base=1, durable=1, life=2))
     told(found, view("n3", new, term=3, commit=2, applied=2, base=1, durable=1, life=2))
     assert [entry.content for entry in found.committed] == ["a", "d"]
+
+
+def test_a_vote_that_never_left_was_not_given() -> None:
+    """The machine lost its power within the fsync, and the message would have left after it."""
+    found = Invariants(VOTERS, everywhere)
+    found.vote_sent("n1", 2, "n2", (2, "n2"), 7)
+    found.vote_sent("n2", 2, "n2", (2, "n2"), 7)
+    found.down("n1", 6)
+    found.vote_sent("n1", 2, "n3", (2, "n3"), 9)
+    with pytest.raises(Violation, match="n2 voted for n2 and n3"):
+        found.vote_sent("n2", 2, "n3", (2, "n3"), 9)
 
 
 def test_a_rebuilt_state_may_fall_and_a_lost_disk_may_forget() -> None:
     found = Invariants(VOTERS, everywhere)
     told(found, view("n1", A, commit=2, applied=2))
     told(found, view("n1", A, commit=2, applied=1, may_fall=True))
-    found.vote_sent("n1", 2, "n2", (2, "n2"))
+    found.vote_sent("n1", 2, "n2", (2, "n2"), 5)
     found.stored_term("n1", 2)
-    found.down("n1")
+    found.down("n1", 6)
     found.forgot("n1")
-    found.vote_sent("n3", 4, "n2", (5, ""))
+    found.vote_sent("n3", 4, "n2", (5, ""), 5)
     found.stored_term("n1", 1)
-    found.vote_sent("n1", 2, "n3", (2, "n3"))
+    found.vote_sent("n1", 2, "n3", (2, "n3"), 5)
