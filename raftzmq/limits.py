@@ -55,6 +55,9 @@ REQUEST_BYTES_MAX: Final = 16 << 20
 MESSAGE_BYTES_MAX: Final = 24 << 20
 """ZMQ MAXMSGSIZE of every socket: REQUEST_BYTES_MAX and room for the envelope."""
 RESULT_BYTES_MAX: Final = 16 << 20
+LARGE_RESULT_BYTES: Final = 1 << 20
+"""From this size on, to copy a result is what it costs: it is packed, put into a reply and passed
+on with as few copies as may be, and with the interpreter let go (decision 010)."""
 STATEMENTS_MAX: Final = 10_000
 PARAMETERS_MAX: Final = 32_766
 REQUEST_VALUES_MAX: Final = 2_000_000

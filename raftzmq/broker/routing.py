@@ -79,9 +79,6 @@ _SESSION: Final = int(Level.SESSION)
 AHEAD_MAX: Final = 100_000
 """Entries by which a session may be ahead of what the broker has heard of: more than are written
 between two status messages, several times over."""
-LARGE_BYTES: Final = 1 << 20
-"""An answer of this size is passed on as it is: to take it apart and to make it anew would be four
-copies of up to RESULT_BYTES_MAX, in time that all others wait for and in memory."""
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
 BACK_OFF_DOUBLINGS_MAX: Final = 4
@@ -303,7 +300,10 @@ class Router:
             return
         self._dispatch.release(batch_id)
         self._dispatch.came_back(batch, now_ms)
-        if len(frames[3]) >= LARGE_BYTES and self._passed_on(batch, frames[3], now_ms):
+        # To take it apart and to make it anew would be four copies of up to RESULT_BYTES_MAX.
+        if len(frames[3]) >= limits.LARGE_RESULT_BYTES and self._passed_on(
+            batch, frames[3], now_ms
+        ):
             return
         try:
             blobs = decode_batch(frames[3])
@@ -356,9 +356,7 @@ class Router:
             return False
         if item.text:
             self._served(item, batch, now_ms)
-        item.done = True
-        self._shares.give_back(item.identity, 1, len(item.blob))
-        self.counters.replies += 1
+        self._settle(item)
         self._replies.add_frame(item.identity, frame)
         self.view.applied(batch.node, reply.index)
         return True
@@ -692,10 +690,14 @@ class Router:
         return self._replies.take()
 
     def _finish(self, item: Pending, blob: bytes) -> None:
+        self._settle(item)
+        self._replies.add(item.identity, [blob])
+
+    def _settle(self, item: Pending) -> None:
+        """``item`` has its answer, and gives back its room."""
         item.done = True
         self._shares.give_back(item.identity, 1, len(item.blob))
         self.counters.replies += 1
-        self._replies.add(item.identity, [blob])
 
     def _finish_together(self, holder: bytes, blobs: list[bytes], size_bytes: int) -> None:
         """What ``_finish`` does, for requests of one connection that are ``done``."""

@@ -18,8 +18,6 @@ from raftzmq.wire.payload import encode_error
 REPLIES_BYTES_MAX = limits.MESSAGE_BYTES_MAX - (2 << 20)
 """Results in one message; beyond it the receiver would close the connection. The rest of the
 message is room for errors and envelopes."""
-LARGE_BYTES = 1 << 20
-"""From so many bytes of results on, to copy them is what a reply costs."""
 
 
 class Batch:
@@ -84,7 +82,7 @@ class Batch:
             replies = [reply for reply in self._replies if reply is not None]
             # The list of deadlines holds on to this batch for a while; its bytes must not stay.
             self._replies, self.requests = [], []
-            large = REPLIES_BYTES_MAX - self._room_bytes >= LARGE_BYTES
+            large = REPLIES_BYTES_MAX - self._room_bytes >= limits.LARGE_RESULT_BYTES
             frame = encode_large_replies(replies) if large else encode_replies(replies)
             self._send(self.envelope, frame, len(replies))
 

@@ -326,7 +326,6 @@ class Workers:
         socket.connect(ADDRESS)
         connected()
         lent = LentReader(self._gate, partial(Reader, points=self._points))
-        switch = self.switches[name]
         try:
             while True:
                 kind, number, left_ms, payloads, turns = msgpack.unpackb(socket.recv(), raw=False)
@@ -334,7 +333,7 @@ class Workers:
                     if kind == RUN_FAST:
                         answer = self._run_fast(lent, left_ms, payloads, turns)
                     elif kind == RUN_SLOW:
-                        answer = self._run_slow(lent, switch, name, number, left_ms, payloads[0])
+                        answer = self._run_slow(lent, name, number, left_ms, payloads[0])
                     else:
                         answer = self._run_digest()
                 except StorageDamaged:
@@ -402,13 +401,7 @@ class Workers:
         return _packed(index, replies)
 
     def _run_slow(
-        self,
-        lent: LentReader,
-        switch: KillSwitch,
-        name: bytes,
-        number: int,
-        left_ms: int,
-        payload: bytes,
+        self, lent: LentReader, name: bytes, number: int, left_ms: int, payload: bytes
     ) -> bytes:
         with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))
@@ -418,7 +411,7 @@ class Workers:
                 return _packed(0, [_refusal(error)])
             self._gate.saw(index)
             try:
-                with switch.running(number, reader):
+                with self.switches[name].running(number, reader):
                     reply = reader.run(
                         payload,
                         timeout_ms=min(left_ms, self._bounds.read_timeout_ms),

@@ -30,8 +30,6 @@ _STEPS: Final = frozenset(
 )  # fmt: skip
 """Opcodes (https://sqlite.org/opcode.html) that take constant time, or that of finding one key.
 Without Next and Prev nothing is done twice."""
-
-
 PAYLOAD_BYTES_MAX: Final = 4 << 10
 """To decode what is longer is not short."""
 

@@ -30,14 +30,7 @@ from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.database import configure, damaged
 from raftzmq.statemachine.outcomes import RESULT_ERRORS, as_request_error, storage_failed
 from raftzmq.statemachine.point_reads import PointReads, is_point_read
-from raftzmq.statemachine.reply import (
-    LARGE_BYTES,
-    Reply,
-    ResultPacker,
-    carried_out,
-    pack_large,
-    refusal,
-)
+from raftzmq.statemachine.reply import Reply, ResultPacker, carried_out, pack_large, refusal
 from raftzmq.statemachine.statements import Parameters, Row, are_small, decode_payload, row_bytes
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
@@ -215,7 +208,7 @@ class Reader:
                     columns, rows, left = self._query(sql, parameters, left)
                 else:
                     columns, names_bytes = known
-                    rows, left = self._known_query(sql, parameters, left - names_bytes, left)
+                    rows, left = self._known_query(sql, parameters, left, names_bytes)
             except apsw.InterruptError as error:
                 raise self._why_interrupted() from error
             except RequestError:
@@ -235,7 +228,7 @@ class Reader:
             if is_new and sql in self._columns:
                 self._learn(sql, parameters)
             results.append([0, 0, columns, rows])
-        if result_bytes_max - left >= LARGE_BYTES:
+        if result_bytes_max - left >= limits.LARGE_RESULT_BYTES:
             return carried_out(pack_large(results))
         return carried_out(self._pack(results))
 
@@ -249,17 +242,18 @@ class Reader:
         columns: list[str] | None = None
         rows: list[Row] = []
         bytes_max = left
-        begun = 0
+        begun = names_bytes = 0
 
         def begins(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-            nonlocal columns, begun, left
+            nonlocal columns, begun, left, names_bytes
             begun += 1
             if not cursor.has_vdbe:
                 return True
             if not cursor.is_readonly:
                 raise NotAQuery("a read request contains a statement that writes")
             columns = [column[0] for column in cursor.get_description()] or None
-            left -= _names_bytes(columns)
+            names_bytes = sum(map(len, columns or ()))
+            left -= names_bytes
             rows.clear()
             self._authorizer.running = True
             return True
@@ -281,20 +275,15 @@ class Reader:
         if columns and begun == 1 and len(sql) <= _KNOWN_SQL_LENGTH_MAX:
             if len(self._columns) >= _KNOWN_MAX:
                 self._columns.clear()
-            self._columns[sql] = columns, _names_bytes(columns)
+            self._columns[sql] = columns, names_bytes
         return columns, rows if columns else None, left
 
     def _known_query(
-        self, sql: str, parameters: Parameters, left: int, bytes_max: int
+        self, sql: str, parameters: Parameters, left: int, names_bytes: int
     ) -> tuple[list[Row], int]:
-        """A single statement that read, and whose columns are known, under the schema as it is.
-
-        Args:
-            sql: its text.
-            parameters: its parameters.
-            left: bytes that its rows may have.
-            bytes_max: the same before the names of the columns were counted, for the error.
-        """
+        """A single statement that read, and whose columns are known, under the schema as it is."""
+        bytes_max = left
+        left -= names_bytes
         if left < 0:
             raise TooLarge(_beyond(bytes_max))
         self._authorizer.running = True
@@ -383,10 +372,6 @@ def open_reader(path: Path, busy_ms: int = _BUSY_MS) -> apsw.Connection:
     except apsw.Error as error:
         raise storage_failed(error) from error
     return connection
-
-
-def _names_bytes(columns: list[str] | None) -> int:
-    return sum(map(len, columns)) if columns else 0
 
 
 def _beyond(bytes_max: int) -> str:

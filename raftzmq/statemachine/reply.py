@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import msgpack
@@ -15,8 +15,6 @@ RESULT_FORGOTTEN: Final = 2
 """The write was applied; its result is remembered without its rows, or not at all."""
 MESSAGE_CHARACTERS_MAX: Final = 2_000
 """SQLite quotes the offending token, which may be as long as the request."""
-LARGE_BYTES: Final = 1 << 20
-"""Results from this size on are for ``pack_large``."""
 
 _KEPT_BYTES_MAX: Final = 64 << 10
 _PART_BYTES: Final = 64 << 10
@@ -64,8 +62,8 @@ class ResultPacker:
         return packed
 
 
-def pack_large(results: Iterable[Sequence[Any]]) -> bytes:
-    """What a ``ResultPacker`` makes of ``results``, where that is megabytes.
+def pack_large(results: Sequence[Sequence[Any]]) -> bytes:
+    """What a ``ResultPacker`` makes of ``results``, from LARGE_RESULT_BYTES on.
 
     It holds the interpreter from the first row to the last, and the raft thread would wait for it;
     a thread that gets little of the processors holds it for long. Here others come in between, and
@@ -73,7 +71,6 @@ def pack_large(results: Iterable[Sequence[Any]]) -> bytes:
     """
     parts: list[bytes] = []
     packer = msgpack.Packer(autoreset=False)
-    results = list(results)
     packer.pack_array_header(len(results))
     for *head, rows in results:
         packer.pack_array_header(len(head) + 1)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from raftzmq.broker.routing import LARGE_BYTES
 from raftzmq.errors import Killed, Unavailable
+from raftzmq.limits import LARGE_RESULT_BYTES
 from raftzmq.wire.client import (
     Flags,
     decode_batch,
@@ -22,7 +22,7 @@ from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.version import CLIENT_FRAME
 from tests.broker.fake_cluster import ALICE, FakeCluster, read
 
-BODY = bytes(LARGE_BYTES)
+BODY = bytes(LARGE_RESULT_BYTES)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_what_is_no_answer_to_it_is_asked_again(
 def test_a_large_error_is_an_error(cluster: FakeCluster) -> None:
     cluster.ask(read(1, flags=Flags.SLOW))
     (batch,) = cluster.round()
-    body = encode_error("x" * LARGE_BYTES, "")
+    body = encode_error("x" * LARGE_RESULT_BYTES, "")
     blob = encode_reply(b"client-a", 1, Unavailable.code, 0, body, "n2")
     cluster.answer_raw(batch, [blob])
     (again,) = cluster.round(100)

@@ -8,24 +8,15 @@ from pathlib import Path
 
 import msgpack
 
-from raftzmq.config import LimitsConfig
-from raftzmq.node.gate import StateGate
-from raftzmq.node.workers import ADDRESS, RUN_SLOW, Workers
-from raftzmq.statemachine.machine import Machine
-from raftzmq.transport.sockets import Purpose, open_context, open_socket
+from raftzmq.node.workers import RUN_SLOW
 from raftzmq.wire.payload import encode_statements
+from tests.node.lone_worker import lone_worker
 
 LARGE = 8 << 20
 
 
 def test_neither_a_large_payload_nor_its_rows_stay_behind(tmp_path: Path) -> None:
-    gate = StateGate(tmp_path / "state.db")
-    Machine(gate.path).close()
-    context = open_context()
-    with open_socket(context, Purpose.WORKER_ROUTER) as router:
-        router.bind(ADDRESS)
-        workers = Workers(context, gate, LimitsConfig(), lambda error: None)
-        workers.start([b"slow-0"])
+    with lone_worker(tmp_path, b"slow-0") as (router, workers):
         tracemalloc.start()
         try:
             payload = encode_statements([("SELECT ?, zeroblob(?)", [bytes(LARGE), LARGE // 2])])
@@ -41,6 +32,3 @@ def test_neither_a_large_payload_nor_its_rows_stay_behind(tmp_path: Path) -> Non
                 time.sleep(0.001)
         finally:
             tracemalloc.stop()
-    gate.interrupt_all()
-    context.term()
-    workers.join()

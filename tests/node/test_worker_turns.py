@@ -7,13 +7,10 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from raftzmq.config import LimitsConfig
 from raftzmq.node import workers as module
-from raftzmq.node.gate import StateGate
-from raftzmq.node.workers import ADDRESS, RUN_FAST, Workers
-from raftzmq.statemachine.machine import Machine
-from raftzmq.transport.sockets import Purpose, open_context, open_socket
+from raftzmq.node.workers import RUN_FAST
 from raftzmq.wire.payload import encode_statements
+from tests.node.lone_worker import lone_worker
 
 
 @pytest.mark.parametrize(("turn_s", "answered"), [(0.0, 1), (3_600.0, 5)])
@@ -22,13 +19,7 @@ def test_it_stops_between_two_reads_when_its_turn_is_over(
 ) -> None:
     """One read is run in any case, or nothing would ever be."""
     monkeypatch.setattr(module, "FAST_TURN_S", turn_s)
-    gate = StateGate(tmp_path / "state.db")
-    Machine(gate.path).close()
-    context = open_context()
-    with open_socket(context, Purpose.WORKER_ROUTER) as router:
-        router.bind(ADDRESS)
-        workers = Workers(context, gate, LimitsConfig(), lambda error: None)
-        workers.start([b"fast-0"])
+    with lone_worker(tmp_path, b"fast-0") as (router, _):
         reads = [encode_statements([(f"SELECT {number}", [])]) for number in range(5)]
         router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, 0])])
         _, _, answer = router.recv_multipart()
@@ -36,6 +27,3 @@ def test_it_stops_between_two_reads_when_its_turn_is_over(
         assert [code for code, _ in replies] == [0] * answered
         rows = [msgpack.unpackb(body)[0][3] for _, body in replies]
         assert rows == [[[number]] for number in range(answered)]
-    gate.interrupt_all()
-    context.term()
-    workers.join()

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raftzmq.limits import LARGE_RESULT_BYTES
 from raftzmq.statemachine import readers, reply
 from raftzmq.statemachine.machine import Machine
-from raftzmq.statemachine.reply import LARGE_BYTES, ResultPacker, pack_large
+from raftzmq.statemachine.reply import ResultPacker, pack_large
 
 SIZES = st.sampled_from([0, 1, 40, 65_535, 65_536, 65_537, 200_000])
 VALUES = (
@@ -54,11 +55,11 @@ def test_a_reader_makes_large_results_with_it(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
         " SELECT i, zeroblob(?) FROM n"
     )
-    for size in (LARGE_BYTES // rows, LARGE_BYTES // rows // 4):
+    for size in (LARGE_RESULT_BYTES // rows, LARGE_RESULT_BYTES // rows // 4):
         asked = msgpack.packb([[sql, [rows, size]]])
         found = reader.run(asked, timeout_ms=60_000, monotonic=float)
         [[_, _, _, there]] = msgpack.unpackb(found.body)
         assert there == [[number + 1, bytes(size)] for number in range(rows)]
     reader.close()
     [size] = made
-    assert size >= LARGE_BYTES
+    assert size >= LARGE_RESULT_BYTES
