@@ -343,11 +343,9 @@ class Router:
 
     def _passed_on(self, batch: InFlight, frame: bytes, now_ms: int) -> bool:
         """Whether ``frame``, one large result, is on its way to the client, as it came."""
-        if len(batch.items) != 1:
-            return False
-        [item] = batch.items
+        item = batch.items[0] if len(batch.items) == 1 else None
         if item is None or item.done:
-            return True
+            return False
         try:
             reply = decode_lone_head(frame)
         except DecodeError:

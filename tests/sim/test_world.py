@@ -13,21 +13,24 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raftzmq.checker.invariants import Violation
+from raftzmq.checker.invariants import Invariants, Violation
 from raftzmq.cli import exit_codes
 from raftzmq.cli.main import app
 from raftzmq.errors import StorageDamaged
 from raftzmq.node.pace import OWED_TICKS_MAX
+from raftzmq.raft.messages import VoteResponse
 from raftzmq.raft.types import EntryKind
 from raftzmq.replica import persist
 from raftzmq.sim.campaign import campaign
 from raftzmq.sim.chance import Chance
 from raftzmq.sim.faults import KINDS, leads, plan
 from raftzmq.sim.host import SimHost
+from raftzmq.sim.network import Network, Parcel
 from raftzmq.sim.run import Result, Verdict, _recover, run
 from raftzmq.sim.shrink import shrink
 from raftzmq.sim.trace import Trace
 from raftzmq.sim.world import Options, World, temporary_root
+from raftzmq.wire.peer import decode_peer
 
 SHORT = 1_200
 FIXED = (1, 2, 3, 100)
@@ -51,6 +54,26 @@ def replay(seed: int, *, hash_seed: str) -> str:
         timeout=300,
     )
     return found.stdout.strip()
+
+
+def test_a_vote_counts_from_when_its_message_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the node may lose its power, and the vote that it was writing down (seed 4346)."""
+    counted: list[int] = []
+    left: list[int] = []
+    send = Network.send
+
+    def seen(network: Network, parcel: Parcel, *, peers: bool = False) -> None:
+        if peers:
+            _, message = decode_peer(parcel.frames[0])
+            if isinstance(message, VoteResponse) and message.granted:
+                left.append(parcel.leaves)
+        send(network, parcel, peers=peers)
+
+    monkeypatch.setattr(Network, "send", seen)
+    monkeypatch.setattr(Invariants, "vote_sent", lambda *said: counted.append(said[-1]))
+    run(Options(2, steps=SHORT))
+    assert counted
+    assert counted == left
 
 
 def test_the_same_seed_is_the_same_run_in_every_process() -> None:

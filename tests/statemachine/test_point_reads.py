@@ -7,7 +7,12 @@ from typing import Any
 import apsw
 import pytest
 
-from raftzmq.statemachine.point_reads import KNOWN_MAX, PointReads, is_point_read
+from raftzmq.statemachine.point_reads import (
+    KNOWN_MAX,
+    PAYLOAD_BYTES_MAX,
+    PointReads,
+    is_point_read,
+)
 from raftzmq.statemachine.readers import Reader
 from tests.statemachine.world import World, payload
 
@@ -95,6 +100,13 @@ def test_a_reader_learns_them_and_forgets_them_with_the_schema(world: World) -> 
     assert points.schema_version == reader.schema_version
     assert not points.is_one(by_key), "it may be something else by now"
     reader.close()
+
+
+def test_one_with_much_to_decode_is_none() -> None:
+    points = PointReads()
+    points.learn("SELECT ?", 1)
+    assert points.is_one(payload(("SELECT ?", ["x" * (PAYLOAD_BYTES_MAX // 2)])))
+    assert not points.is_one(payload(("SELECT ?", ["x" * PAYLOAD_BYTES_MAX])))
 
 
 def test_they_are_bounded() -> None:

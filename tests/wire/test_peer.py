@@ -135,6 +135,7 @@ def test_an_append_of_many_entries_is_read_one_by_one_and_as_strictly() -> None:
         frame([*values, 0]),
         frame(values[:-1]),
         frame(values)[:-1],
+        frame(values)[: -len(msgpack.packb(values[-3:])) + 1],  # one whole entry
         frame(values) + b"\0",
         frame([*values[:-1], [b"x"]]),
         frame([*values[:-1], []]),
