@@ -24,9 +24,6 @@ from raftzmq.transport.sockets import Context, Purpose, Socket, bind, connect, o
 
 CLOSE_LINGER_MS: Final = 200
 """The last replies may take so long to leave; LINGER 0 would drop the refusals at a stop."""
-OBSERVE_MS: Final = 400
-"""The answer holds the status, well within ``health.SILENCE_MS_MAX``: a node whose list of
-observers is full pushes nothing to a new broker and must not be taken for silent."""
 DRAIN_MESSAGES_MAX: Final = 512
 """Messages taken from one socket per round, so that a busy client cannot starve the nodes."""
 
@@ -64,7 +61,6 @@ class Broker:
         )
         self._readiness = Readiness()
         self._old_cycles = OldCycles(monotonic_ms())
-        self._observe_at_ms = 0
         self._nodes: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
         self._names: dict[str, tuple[int, int]] = {}
@@ -117,10 +113,8 @@ class Broker:
                 self._take_answers(node, self._nodes[node], now_ms)
         if self._clients in ready:
             self._take_requests(now_ms)
-        if now_ms >= self._observe_at_ms:
-            self._observe_at_ms = now_ms + OBSERVE_MS
-            for node in self._nodes:
-                self._observe(node)
+        for node in router.unobserved(now_ms):
+            self._observe(node)
         router.tick(now_ms)
         if self._old_cycles.is_due(now_ms, busy=router.busy):
             self._old_cycles.collect()

@@ -28,6 +28,7 @@ proxy and the client wait for each other with a few hundred reads in flight."""
 _SLOW_LOOKAHEAD: Final = 64
 """Slow reads that may be passed over in one round because no node can take them yet."""
 _FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
+_FAST_BULK: Final = bytes((Flags.FAST_ONLY | Flags.BULK,))
 # Plain integers: to look up and compare members costs more than the rest of finding the queue.
 _LINEARIZABLE: Final = int(Level.LINEARIZABLE)
 _SESSION: Final = int(Level.SESSION)
@@ -41,6 +42,20 @@ class Outgoing(NamedTuple):
     node: str
     batch_id: bytes
     frames: list[bytes]
+
+
+class _FastReads(NamedTuple):
+    """Short reads that wait, by level."""
+
+    linearizable: Turns[Pending]
+    session: Turns[Pending]
+    stale: Turns[Pending]
+    leader: Turns[Pending]
+
+    @classmethod
+    def none(cls) -> _FastReads:
+        """Queues in which nothing waits."""
+        return cls(Turns(), Turns(), Turns(), Turns())
 
 
 class Dispatch:
@@ -65,10 +80,8 @@ class Dispatch:
         self._counters = counters
         self._expired = expired
         self.writes: Turns[Pending] = Turns()
-        self.reads_any: Turns[Pending] = Turns()
-        self.reads_session: Turns[Pending] = Turns()
-        self.reads_leader: Turns[Pending] = Turns()
-        self.reads_stale: Turns[Pending] = Turns()
+        self._few = _FastReads.none()
+        self._bulk = _FastReads.none()
         self.slow: Turns[Pending] = Turns()
         self.again: list[Pending] = []
         self.in_flight: dict[bytes, InFlight] = {}
@@ -82,22 +95,24 @@ class Dispatch:
             return self.writes
         if item.slow:
             return self.slow
+        reads = self._bulk if item.bulk else self._few
         if item.level == _LINEARIZABLE:
-            return self.reads_any
+            return reads.linearizable
         if item.level == _SESSION:
-            return self.reads_session
+            return reads.session
         if item.level == _LEADER:
-            return self.reads_leader
+            return reads.leader
         if item.level == _STALE:
-            return self.reads_stale
-        return self.reads_any
+            return reads.stale
+        return reads.linearizable
 
     def queues(self) -> tuple[Turns[Pending], ...]:
         """All queues."""
-        return (
-            self.writes, self.reads_any, self.reads_session, self.reads_leader,
-            self.reads_stale, self.slow,
-        )  # fmt: skip
+        return self.writes, *self._few, *self._bulk, self.slow
+
+    def fast_reads(self) -> int:
+        """Short reads that wait."""
+        return sum(map(len, (*self._few, *self._bulk)))
 
     def take_batches(self, now_ms: int) -> list[Outgoing]:
         """The batches that may leave now; the caller sends them or calls ``not_sent``."""
@@ -106,14 +121,18 @@ class Dispatch:
         out: list[Outgoing] = []
         if self.writes:
             self._send_writes(out, now_ms)
-        if self.reads_any:
-            self._send_reads(self.reads_any, Lane.FAST, out, now_ms)
-        if self.reads_session:
-            self._send_reads(self.reads_session, Lane.FREE, out, now_ms)
-        if self.reads_stale:
-            self._send_reads(self.reads_stale, Lane.FREE, out, now_ms)
-        if self.reads_leader:
-            self._send_reads(self.reads_leader, Lane.FAST, out, now_ms)
+        for reads, waits, free, flags in (
+            (self._few, Lane.FAST, Lane.FREE, _FAST_ONLY),
+            (self._bulk, Lane.FAST_BULK, Lane.FREE_BULK, _FAST_BULK),
+        ):
+            if reads.linearizable:
+                self._send_reads(reads.linearizable, waits, flags, out, now_ms)
+            if reads.session:
+                self._send_reads(reads.session, free, flags, out, now_ms)
+            if reads.stale:
+                self._send_reads(reads.stale, free, flags, out, now_ms)
+            if reads.leader:
+                self._send_reads(reads.leader, waits, flags, out, now_ms)
         if self.slow:
             self._send_slow(out, now_ms)
         return out
@@ -139,21 +158,22 @@ class Dispatch:
                 out.append(self._batch(leader, Lane.WRITE, items, b"\0", now_ms))
 
     def _send_reads(
-        self, queue: Turns[Pending], lane: Lane, out: list[Outgoing], now_ms: int
+        self, queue: Turns[Pending], lane: Lane, flags: bytes, out: list[Outgoing], now_ms: int
     ) -> None:
         while queue:
-            able, free, node = self._target(queue.first(), lane)
+            first = queue.first()
+            able, free, node = self._target(first, lane)
             if node is None:
                 return
             waiting = len(queue)
             most = self.loads[node].sizes[lane].most
             count = min(most, max(self._worth_while(able, lane, waiting), -(-waiting // free)))
             reaches = None
-            if queue is self.reads_session and node != self._view.leader:
-                reaches = max(self._view.nodes[node].applied_index, queue.first().min_index)
+            if first.level == _SESSION and node != self._view.leader:
+                reaches = max(self._view.nodes[node].applied_index, first.min_index)
             items = self._take(queue, count, now_ms, reaches)
             if items:
-                out.append(self._batch(node, lane, items, _FAST_ONLY, now_ms))
+                out.append(self._batch(node, lane, items, flags, now_ms))
 
     def _worth_while(self, able: list[str], lane: Lane, waiting: int) -> int:
         """What a batch of reads is not cut below, although another lane is free.

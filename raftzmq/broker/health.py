@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from raftzmq import limits
 from raftzmq.wire.status import NodeStatus
 
 LEADER_QUIET_MS_MAX: Final = 800
@@ -28,18 +29,35 @@ LEADER_QUIET_MS_MAX: Final = 800
 (client/pipeline.py)."""
 SILENCE_MS_MAX: Final = 1_000
 FORGET_MS: Final = 5_000
+OBSERVE_MS: Final = 400
+"""A node that has not told its status for so long is asked for it. Its list of observers may be
+full, and then it pushes nothing to this broker; what it answers reads shows that it lives, but not
+who leads."""
+RENEW_MS: Final = limits.OBSERVER_TTL_MS // 3
+"""Whoever pushes is asked to go on, before it stops."""
 
 
 class NodeView:
     """What the broker knows of one node."""
 
-    __slots__ = ("address", "applied_index", "heard_ms", "name", "reachable", "status", "suspect")
+    __slots__ = (
+        "address",
+        "applied_index",
+        "asked_ms",
+        "heard_ms",
+        "name",
+        "reachable",
+        "status",
+        "suspect",
+        "told_ms",
+    )
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
         self.status: NodeStatus | None = None
         self.heard_ms = 0
+        self.told_ms = self.asked_ms = -RENEW_MS
         self.applied_index = 0
         self.reachable = False
         self.suspect = False
@@ -63,6 +81,7 @@ class ClusterView:
         """A node said how it is; this may change the leader."""
         view = self.nodes[node]
         view.status = status
+        view.told_ms = now_ms
         # Not the maximum: a node that was rebuilt from nothing starts low again.
         view.applied_index = status.applied_index
         self.heard(node, now_ms)
@@ -76,6 +95,16 @@ class ClusterView:
         view.heard_ms = now_ms
         view.reachable = True
         view.suspect = False
+
+    def unobserved(self, now_ms: int) -> list[str]:
+        """Names of the nodes that are to be asked for their status now, and from now on."""
+        due = []
+        for name, view in self.nodes.items():
+            asked_ms = now_ms - view.asked_ms
+            if asked_ms >= RENEW_MS or min(asked_ms, now_ms - view.told_ms) >= OBSERVE_MS:
+                view.asked_ms = now_ms
+                due.append(name)
+        return due
 
     def applied(self, node: str, index: int) -> None:
         """An answer of ``node`` shows that it has applied at least ``index``."""

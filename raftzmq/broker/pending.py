@@ -24,12 +24,18 @@ class Lane(IntEnum):
     SLOW = 2
     FREE = 3
     """Short reads at SESSION or STALE."""
+    FAST_BULK = 4
+    """As FAST, of connections that hold many requests: whoever holds few does not wait for them."""
+    FREE_BULK = 5
+    """As FREE, of such connections."""
 
 
 LANES: Final = (
     limits.WRITE_LANES,
     limits.FAST_READ_LANES,
     limits.SLOW_READ_LANES,
+    limits.FAST_READ_LANES,
+    limits.FAST_READ_LANES,
     limits.FAST_READ_LANES,
 )
 """Batches in flight per node, by ``Lane``."""
@@ -43,6 +49,7 @@ class Pending:
     Attributes:
         identity: routing id of the client's connection; the reply goes there and nowhere else.
         order: arrival number; requests that come back into a queue keep their place by it.
+        bulk: its connection held many requests when it came.
         deadline_ms: when the client stops waiting, on the broker's clock.
         flying: a node has it and has not answered yet.
         doubt: an earlier hand-over of this write may have been executed, so that no later
@@ -58,6 +65,7 @@ class Pending:
     __slots__ = (
         "avoid",
         "blob",
+        "bulk",
         "client",
         "deadline_ms",
         "done",
@@ -88,6 +96,7 @@ class Pending:
         deadline_ms: int,
         slow: bool,
         order: int,
+        bulk: bool,
     ) -> None:
         self.identity = identity
         self.blob = blob
@@ -99,6 +108,7 @@ class Pending:
         self.deadline_ms = deadline_ms
         self.slow = slow
         self.order = order
+        self.bulk = bulk
         self.flying = False
         self.doubt = False
         self.done = False

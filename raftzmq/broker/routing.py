@@ -79,6 +79,9 @@ _SESSION: Final = int(Level.SESSION)
 AHEAD_MAX: Final = 100_000
 """Entries by which a session may be ahead of what the broker has heard of: more than are written
 between two status messages, several times over."""
+FEW_MAX: Final = 16
+"""Requests of one connection that are not many. A batch is answered as a whole and lanes are few:
+without lanes of their own, whoever asks one at a time would wait for the thousands of others."""
 RETRY_MS: Final = 20
 """A request that a node could not serve just now waits so long before the next attempt."""
 BACK_OFF_DOUBLINGS_MAX: Final = 4
@@ -161,12 +164,13 @@ class Router:
             self._refuse(identity, b"", 0, MalformedRequest(f"this is not a request: {error}"))
             return False
         self.counters.requests += len(blobs)
+        bulk = self._shares.held(identity) + len(blobs) > FEW_MAX
         accepted = False
         for blob in blobs:
-            accepted |= self._accept(identity, blob, now_ms)
+            accepted |= self._accept(identity, blob, bulk, now_ms)
         return accepted
 
-    def _accept(self, identity: bytes, blob: bytes, now_ms: int) -> bool:
+    def _accept(self, identity: bytes, blob: bytes, bulk: bool, now_ms: int) -> bool:
         """Whether this request is waited for from now on."""
         try:
             kind, client, sequence, level, min_index, _, timeout_ms, flags, payload = (
@@ -215,7 +219,7 @@ class Router:
         slow = not is_write and flags & _SLOW != 0
         item = Pending(
             identity, blob, client, sequence, is_write, level, min_index, deadline_ms, slow,
-            self._order,
+            self._order, bulk,
         )  # fmt: skip
         if is_write:
             self._dispatch.writes.append(identity, item)
@@ -270,10 +274,7 @@ class Router:
                 "held_requests": self._shares.requests,
                 "held_bytes": self._shares.bytes,
                 "queued_writes": len(self._dispatch.writes),
-                "queued_fast_reads": len(self._dispatch.reads_any)
-                + len(self._dispatch.reads_session)
-                + len(self._dispatch.reads_leader)
-                + len(self._dispatch.reads_stale),
+                "queued_fast_reads": self._dispatch.fast_reads(),
                 "queued_slow_reads": len(self._dispatch.slow),
                 "slow_texts": len(self._slow_texts),
                 "batches_in_flight": len(self._dispatch.in_flight),
@@ -673,8 +674,12 @@ class Router:
 
     # -- to nodes --------------------------------------------------------------------------
 
+    def unobserved(self, now_ms: int) -> list[str]:
+        """Nodes to send ``observe`` to now; asked once per loop round."""
+        return self.view.unobserved(now_ms)
+
     def observe(self) -> list[bytes]:
-        """The message that registers the broker as observer; send it to each node each second."""
+        """The message that registers the broker as observer, and asks for the status."""
         return [OBSERVE_BATCH, b"", CLIENT_FRAME, encode_batch([encode_request(Kind.OBSERVE)])]
 
     # -- to clients ------------------------------------------------------------------------

@@ -31,7 +31,9 @@ class Batch:
         deadline_ms: on the monotonic clock; what is unanswered then is answered as too late.
 
     Attributes:
-        fast: its reads go to a fast worker, which gives up on a slow one (``Deferred``).
+        fast_only: whoever sent it asks elsewhere for what outgrows a fast worker (``Deferred``).
+        slow: its reads are known to take long, and begin at a slow worker.
+        holder: with whom its reads take turns at the workers.
     """
 
     __slots__ = (
@@ -42,8 +44,10 @@ class Batch:
         "_server",
         "deadline_ms",
         "envelope",
-        "fast",
+        "fast_only",
+        "holder",
         "requests",
+        "slow",
     )
 
     def __init__(
@@ -62,7 +66,9 @@ class Batch:
         self._send = send
         self._server = server
         self.deadline_ms = deadline_ms
-        self.fast = False
+        self.fast_only = False
+        self.slow = False
+        self.holder = envelope[0]
 
     def answer(self, position: int, code: int, body: bytes, index: int, flags: int = 0) -> None:
         """Answer one request; a second answer to the same one is ignored."""
@@ -85,6 +91,16 @@ class Batch:
             large = REPLIES_BYTES_MAX - self._room_bytes >= limits.LARGE_RESULT_BYTES
             frame = encode_large_replies(replies) if large else encode_replies(replies)
             self._send(self.envelope, frame, len(replies))
+
+    def answer_whole(self, frame: bytes) -> None:
+        """Answer the only request of this message with ``frame``, its reply frame 1.
+
+        Whoever made it saw to REPLIES_BYTES_MAX; a second answer is ignored.
+        """
+        if self._missing:
+            self._missing = 0
+            self._replies, self.requests = [], []
+            self._send(self.envelope, frame, 1)
 
     def answered(self, position: int) -> bool:
         """Whether this request has its answer, sent or not."""

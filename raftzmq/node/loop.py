@@ -51,7 +51,7 @@ from raftzmq.transport.clock import monotonic_ms, monotonic_s, wall_ms
 from raftzmq.transport.cycles import OldCycles
 from raftzmq.transport.doorman import Doorman
 from raftzmq.transport.frames import receive, send
-from raftzmq.transport.intake import TURN_BYTES, Intake
+from raftzmq.transport.intake import TURN_BYTES, TURN_MS, Intake
 from raftzmq.transport.peers import PeerLinks
 from raftzmq.transport.readiness import Readiness
 from raftzmq.transport.sockets import Purpose, bind, open_context, open_socket
@@ -188,12 +188,13 @@ class Node:
             bounds,
             lambda error: self._mail.put(Failed(error)),
             points := PointReads(),
+            name,
         )
         self._workers.start(fast)
         self._workers.start(slow, nice=NICE)
         shared = (self._workers.switches, self._workers.bodies, itertools.count(1))
-        self._fast = WorkerPool(fast, self._worker_router, *shared)
         self._slow = WorkerPool(slow, self._worker_router, *shared)
+        self._fast = WorkerPool(fast, self._worker_router, *shared, self._slow)
         self._short = ShortReads(self._fast, self._gate, points, bounds, monotonic_ms, monotonic_s)
         self._queries = Queries(
             node=name,
@@ -343,7 +344,7 @@ class Node:
             or self._replica.applied_index < self._replica.raft.commit_index
         ):
             return 1
-        limit = 2 * self._config.limits.heartbeat_ticks
+        limit = self._config.limits.election_ticks // 2
         return min(limit, self._replica.raft.quiet_ticks())
 
     def _post(self, report: Report) -> None:
@@ -400,8 +401,11 @@ class Node:
             self._client_intake.refused()
 
     def _take_workers(self) -> None:
+        # Workers that are given short reads answer as fast as this thread can take it. What is left
+        # makes the next poll return at once.
+        until_ms = monotonic_ms() + TURN_MS
         size_bytes = 0
-        while size_bytes < TURN_BYTES:  # what is left makes the next poll return at once
+        while size_bytes < TURN_BYTES and monotonic_ms() < until_ms:
             try:
                 worker, _, answer = receive(self._worker_router)
             except zmq.Again:

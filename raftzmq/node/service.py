@@ -8,10 +8,9 @@ or by its deadline.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from heapq import heapify, heappop, heappush
 from operator import attrgetter
 
 from raftzmq import limits
@@ -31,11 +30,20 @@ from raftzmq.errors import (
 )
 from raftzmq.node.batches import Batch
 from raftzmq.node.conditions import Conditions
+from raftzmq.node.deadlines import Deadlines
 from raftzmq.node.freshness import Freshness
 from raftzmq.node.queries import Queries
 from raftzmq.node.room import Room, fail_all
 from raftzmq.node.verify import verify
-from raftzmq.node.workers import RUN_DIGEST, RUN_FAST, RUN_SLOW, Item, Job, ReadPool
+from raftzmq.node.workers import (
+    FAST_JOB_READS_MAX,
+    RUN_DIGEST,
+    RUN_FAST,
+    RUN_SLOW,
+    Item,
+    Job,
+    ReadPool,
+)
 from raftzmq.raft.types import ReadState
 from raftzmq.replica.replica import Replica
 from raftzmq.replica.requests import PendingReads, PendingWrites
@@ -47,11 +55,8 @@ from raftzmq.wire.client import Flags, Kind, Level, RequestHeader, decode_batch,
 from raftzmq.wire.codec import DecodeError
 from raftzmq.wire.sql_text import begins_like_statements
 
-FAST_JOB_READS_MAX = 128
 LARGE_BYTES = 64 << 10
 """A write of this size is looked at before it goes everywhere; the look costs 2 us."""
-DONE_BATCHES_MAX = 1_000
-"""Answered messages that may wait for their deadlines before they are sorted out."""
 COMMIT_CONTEXT = -1
 """Context of a read index that is asked only to hear of commits; those of reads count from 1."""
 # Plain integers: the operators of IntFlag and IntEnum cost more than the rest of routing.
@@ -64,7 +69,8 @@ _OF_WRITES = int(Flags.NO_FOREIGN_KEYS | Flags.KEYED | Flags.NO_RESULT)
 """Writes that differ in these go into entries of their own."""
 _KEYED = int(Flags.KEYED)
 _AGAIN = int(Flags.AGAIN)
-_FAST_ONLY = int(Flags.FAST_ONLY)
+_SLOW = int(Flags.SLOW)
+_BULK = int(Flags.BULK)
 _FAST_OR_SLOW = int(Flags.FAST_ONLY | Flags.SLOW)
 _TIMEOUT: Callable[[RequestHeader], int] = attrgetter("timeout_ms")
 
@@ -161,9 +167,11 @@ class ClientService:
         self._seen_index = seen_index
         self._writes: dict[int, _Writes] = {}
         self._linearizable: list[Item] = []
+        self._at_once: list[Item] = []
+        """Reads of the message under way that nothing more is to be waited for."""
         self._pending_writes: PendingWrites[list[Item]] = PendingWrites()
         self._pending_reads: PendingReads[list[Item]] = PendingReads()
-        self._deadlines: list[tuple[int, int, Batch]] = []
+        self._deadlines = Deadlines()
         self._batches = 0
         self._asks_commit = False
         self.counters = Counters()
@@ -206,8 +214,11 @@ class ClientService:
         longest = min(max(map(_TIMEOUT, requests)), limits.REQUEST_TIMEOUT_MAX_MS)
         size_bytes = len(frame)
         self._batches += 1
-        sent = partial(self._sent, self._batches, size_bytes)
-        batch = Batch(envelope, requests, sent, self._replica.raft.node, now_ms + longest)
+        deadline_ms = now_ms + longest
+        sent = partial(self._sent, self._batches, size_bytes, deadline_ms)
+        batch = Batch(envelope, requests, sent, self._replica.raft.node, deadline_ms)
+        if batch_flags & _BULK:
+            batch.holder += b"+"
         if not self._room.admit(self._batches, batch, size_bytes):
             self.counters.overloaded += 1
             refused = Batch(envelope, requests, self._sent_refusal, self._replica.raft.node, 0)
@@ -215,11 +226,7 @@ class ClientService:
             fail_all(refused, full)
             return False
         self.counters.given_up = self._room.given_up
-        heappush(self._deadlines, (batch.deadline_ms, self._batches, batch))
-        if len(self._deadlines) > 2 * self._room.messages + DONE_BATCHES_MAX:
-            # What is answered would stay until its deadline, which the client chose.
-            self._deadlines = [each for each in self._deadlines if not each[2].done]
-            heapify(self._deadlines)
+        self._deadlines.add(self._batches, batch)
         takes_writes = (
             self._replica.is_leader
             and not self.stopping
@@ -233,6 +240,9 @@ class ClientService:
                 self._route_read((batch, position), request, batch_flags | request.flags)
             else:
                 self._route((batch, position), request)
+        if self._at_once:
+            items, self._at_once = self._at_once, []
+            self._run(items)
         return True
 
     def _not_held(
@@ -322,13 +332,12 @@ class ClientService:
 
     def answer_all(self) -> None:
         """The node ends: tell everybody who waits what is known of the request."""
-        for _, _, batch in self._deadlines:
+        for batch in list(self._deadlines):
             for position, request in enumerate(batch.requests):
                 if request.kind == _WRITE:
                     batch.fail(position, OutcomeUnknown("the node stopped before the answer"))
                 else:
                     batch.fail(position, ShuttingDown("this node is stopping; ask another"))
-        self._deadlines.clear()
 
     def end_service(self) -> None:
         """What state.db holds is wrong: answer nothing more from it, begun or not."""
@@ -351,8 +360,7 @@ class ClientService:
 
     def expire(self, now_ms: int) -> None:
         """Answer what is past its deadline."""
-        while self._deadlines and self._deadlines[0][0] <= now_ms:
-            batch = heappop(self._deadlines)[2]
+        for batch in self._deadlines.take_expired(now_ms):
             for position, request in enumerate(batch.requests):
                 batch.fail(position, _too_late(request))
         self._pending_reads.forget(_all_done)
@@ -454,8 +462,9 @@ class ClientService:
             batch.fail(position, Unavailable(refusing.sentence))
             return
         level = request.level
-        if flags & _FAST_OR_SLOW == _FAST_ONLY:
-            batch.fast = True
+        if flags & _FAST_OR_SLOW:
+            batch.slow |= bool(flags & _SLOW)
+            batch.fast_only |= not batch.slow
         if level == _LINEARIZABLE:
             self._linearizable.append(item)
         elif level == _LEADER:
@@ -464,11 +473,13 @@ class ClientService:
             else:
                 batch.fail(position, self._not_leader())
         elif level == _SESSION:
-            self._pending_reads.wait(request.min_index, [item])
-            self.run_ready()
-            self._asks_commit |= request.min_index > self._replica.raft.commit_index
+            if request.min_index <= self.visible_index:
+                self._at_once.append(item)
+            else:
+                self._pending_reads.wait(request.min_index, [item])
+                self._asks_commit |= request.min_index > self._replica.raft.commit_index
         elif not request.max_age_ms or self._freshness.within(request.max_age_ms, self._now_ms):
-            self._run([item])
+            self._at_once.append(item)
         else:
             # One question to the leader makes this and the reads that follow fresh enough.
             self._linearizable.append(item)
@@ -480,12 +491,13 @@ class ClientService:
                 batch.fail(position, Unavailable(refusing.sentence))
             return
         self.counters.reads += len(items)
-        fast = [item for item in items if item[0].fast]
-        for start in range(0, len(fast), FAST_JOB_READS_MAX):
-            self._fast.submit(Job(RUN_FAST, fast[start : start + FAST_JOB_READS_MAX]))
+        fast = [item for item in items if not item[0].slow]
+        for own in _by_holder(fast):
+            for start in range(0, len(own), FAST_JOB_READS_MAX):
+                self._fast.submit(Job(RUN_FAST, own[start : start + FAST_JOB_READS_MAX]))
         if len(fast) < len(items):
             for item in items:
-                if not item[0].fast:
+                if item[0].slow:
                     self._slow.submit(Job(RUN_SLOW, [item]))
 
     def _transfer(self, item: Item, request: RequestHeader) -> None:
@@ -533,8 +545,15 @@ class ClientService:
         return self._packed_status
 
     def _sent(
-        self, number: int, size_bytes: int, envelope: list[bytes], frame: bytes, count: int
+        self,
+        number: int,
+        size_bytes: int,
+        deadline_ms: int,
+        envelope: list[bytes],
+        frame: bytes,
+        count: int,
     ) -> None:
+        self._deadlines.discard(number, deadline_ms)
         self._room.closed(number, envelope[0], count, size_bytes)
         self._send(envelope, frame)
 
@@ -546,6 +565,20 @@ class ClientService:
         if leader is None or leader == self._replica.raft.node:
             return NotLeader("no leader is known here yet; try again shortly")
         return NotLeader(f"{leader} is the leader, ask it", self._addresses.get(leader, ""))
+
+
+def _by_holder(items: list[Item]) -> Iterable[list[Item]]:
+    """``items`` apart by whose they are: in one job, one holder would wait for the others."""
+    of: dict[bytes, list[Item]] = {}
+    own: list[Item] = []
+    last: Batch | None = None
+    for item in items:
+        batch = item[0]
+        if batch is not last:
+            last = batch
+            own = of.setdefault(batch.holder, [])
+        own.append(item)
+    return of.values()
 
 
 def _all_done(items: list[Item]) -> bool:

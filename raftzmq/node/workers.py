@@ -27,7 +27,8 @@ from raftzmq.errors import (
     TooLarge,
     Unavailable,
 )
-from raftzmq.node.batches import Batch
+from raftzmq.limits import LARGE_RESULT_BYTES
+from raftzmq.node.batches import REPLIES_BYTES_MAX, Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
 from raftzmq.node.niceness import be_nice
@@ -37,15 +38,26 @@ from raftzmq.statemachine.readers import Reader
 from raftzmq.transport.clock import monotonic_ms, monotonic_s
 from raftzmq.transport.sockets import COPY_BYTES_MAX, Context, Purpose, Socket, open_socket
 from raftzmq.transport.turns import Turns
+from raftzmq.wire.client import encode_large_replies
 from raftzmq.wire.payload import encode_error
 
 ADDRESS = "inproc://rep-workers"
 QUEUE_CLEAN_ABOVE = 1_000
 FAST_LEAST_MS = 1
-FAST_TURN_S = 0.05
-"""A hundred reads of 20 microseconds take 2 ms. A hundred that are meant to be dear took a fast
-worker half a second, and the reads of ten connections five."""
+FAST_TURN_MS = 50
+"""The connections that wait share it. A hundred reads of 20 microseconds take 2 ms; a hundred that
+are meant to be dear took a fast worker half a second, and the reads of ten connections five."""
+FAST_TURN_LEAST_MS = 5
+"""To begin a turn costs a tenth of a millisecond."""
+TURN_BYTES_MAX = 256 << 10
+"""Of requests that a worker is given for one turn: what it does not come to is packed again."""
 RUN_FAST, RUN_SLOW, RUN_DIGEST = 0, 1, 2
+_BODY_LEFT, _FRAME_LEFT = None, True
+"""Where an answer has the body of a reply: it lies in ``Workers.bodies``."""
+LARGE_AT_A_TIME, LARGE_MS = 2, 1_000
+"""After a result of LARGE_RESULT_BYTES, so many reads run at a time, for so long. To make Python's
+objects of megabytes takes the interpreter lock; of six who do it, the raft thread waits for six."""
+FAST_JOB_READS_MAX = 128
 FAST_RESULT_BYTES = 16 << 10
 """A read with more rows than this goes to a slow worker, so that the replies of a whole batch
 fit into one message."""
@@ -125,8 +137,10 @@ class WorkerPool:
         names: of the workers.
         router: the socket that addresses them.
         switches: worker -> what stops it.
-        bodies: where a worker leaves a large result; see ``Workers.bodies``.
+        bodies: where a worker leaves a large result, or the reply frame with it; see
+            ``Workers.bodies``.
         numbers: names for jobs; pools of one node share it.
+        slower: takes what these workers give up on, unless its sender asks elsewhere.
 
     Attributes:
         frugal: one job at a time. An answer of RESULT_BYTES_MAX is there several times over while
@@ -141,8 +155,10 @@ class WorkerPool:
         switches: Mapping[bytes, KillSwitch],
         bodies: dict[bytes, bytes],
         numbers: Iterator[int],
+        slower: ReadPool | None = None,
     ) -> None:
         self._router = router
+        self._slower = slower
         self._switches = switches
         self._bodies = bodies
         self._numbers = numbers
@@ -151,10 +167,13 @@ class WorkerPool:
         self._queue: Turns[Job] = Turns()
         self._queued = 0
         self.frugal = False
+        self._large_until_ms = 0
         self._clean_above = QUEUE_CLEAN_ABOVE
 
     def submit(self, job: Job) -> None:
         """Run ``job`` now or when a worker is free."""
+        if job.kind == RUN_FAST and self._joins(job):
+            return
         job.number = next(self._numbers)
         job.since_ms = monotonic_ms()
         self._put(job)
@@ -163,16 +182,33 @@ class WorkerPool:
             self._queued -= len(self._queue.remove(lambda each: not _awaited(each)))
             self._clean_above = 2 * self._queued + QUEUE_CLEAN_ABOVE
 
+    def _joins(self, job: Job) -> bool:
+        """Whether the reads of ``job`` now wait in the last job of their connection.
+
+        Whoever sends its reads one by one would otherwise have each handed to a worker by itself,
+        which takes ten times as long as to run it.
+        """
+        last = self._queue.last(_holder(job))
+        if last is None or last.turns or len(last.items) + len(job.items) > FAST_JOB_READS_MAX:
+            return False
+        last.items += job.items
+        return True
+
     def _put(self, job: Job) -> None:
-        self._queue.append(job.items[0][0].envelope[0], job)
+        self._queue.append(_holder(job), job)
         self._queued += 1
 
     def dispatch(self) -> None:
         """Give queued jobs to idle workers; what is past its deadline is not run."""
-        while self._queue and self._idle and not (self.frugal and self._busy):
+        now = monotonic_ms()
+        most = len(self._idle) + len(self._busy)
+        if self.frugal:
+            most = 1
+        elif now < self._large_until_ms:
+            most = LARGE_AT_A_TIME
+        while self._queue and self._idle and len(self._busy) < most:
             job = self._queue.take()
             self._queued -= 1
-            now = monotonic_ms()
             items = [item for item in job.items if not item[0].answered(item[1])]
             job.until_ms = max((batch.deadline_ms for batch, _ in items), default=0)
             left_ms = job.until_ms - now
@@ -180,14 +216,14 @@ class WorkerPool:
                 continue  # the sweep of expired batches answers them
             job.items = items
             job.since_ms = now
-            requests = [batch.requests[position] for batch, position in items]
-            payloads = [request.payload for request in requests]
+            payloads = list(_within_a_turn(items))
             job.payload = payloads[0]
-            job.client = requests[0].client
+            job.client = items[0][0].requests[items[0][1]].client
             worker = self._idle.popleft()
             self._busy[worker] = job
-            message = msgpack.packb([job.kind, job.number, left_ms, payloads, job.turns])
-            self._router.send_multipart([worker, b"", cast(bytes, message)])
+            turn_ms = max(FAST_TURN_LEAST_MS, FAST_TURN_MS // (1 + self._queue.holders))
+            fields = [job.kind, job.number, left_ms, payloads, job.turns, turn_ms, _lone(items)]
+            self._router.send_multipart([worker, b"", cast(bytes, msgpack.packb(fields))])
 
     def finished(self, worker: bytes, answer: bytes) -> int:
         """A worker's reply: pass each result to its batch, and give the worker more to do.
@@ -202,10 +238,20 @@ class WorkerPool:
         index, results = msgpack.unpackb(answer, raw=False)
         size_bytes = len(answer)
         for (batch, position), (code, body) in zip(job.items, results, strict=False):
-            if body is None:
-                body = self._bodies.pop(worker)
-                size_bytes += len(body)
-            batch.answer(position, code, body, index)
+            if body is _FRAME_LEFT or body is _BODY_LEFT:
+                left = self._bodies.pop(worker)
+                size_bytes += len(left)
+                if len(left) >= LARGE_RESULT_BYTES:
+                    self._large_until_ms = monotonic_ms() + LARGE_MS
+                if body is _FRAME_LEFT:
+                    batch.answer_whole(left)
+                    continue
+                body = left
+            if code == Deferred.code and self._slower is not None and not batch.fast_only:
+                if not batch.answered(position):
+                    self._slower.submit(Job(RUN_SLOW, [(batch, position)]))
+            else:
+                batch.answer(position, code, body, index)
         if len(results) < len(job.items) and not job.stopping:
             job.items = job.items[len(results) :]
             job.turns += 1
@@ -260,8 +306,35 @@ class WorkerPool:
                 self.kill(job, StatementTimeout("the read took longer than its client waits"))
 
 
+def _lone(items: list[Item]) -> tuple[bytes, int] | None:
+    """Client and sequence of the one request, if it is the only one of its message."""
+    batch, position = items[0]
+    if len(items) > 1 or len(batch.requests) > 1:
+        return None
+    request = batch.requests[position]
+    return request.client, request.sequence
+
+
+def _within_a_turn(items: list[Item]) -> Iterator[bytes]:
+    """Payloads of the first ``items``, of TURN_BYTES_MAX together, or of one."""
+    size_bytes = 0
+    for batch, position in items:
+        payload = batch.requests[position].payload
+        if size_bytes and size_bytes + len(payload) > TURN_BYTES_MAX:
+            return
+        size_bytes += len(payload)
+        yield payload
+
+
+def _holder(job: Job) -> bytes:
+    return job.items[0][0].holder
+
+
 def _awaited(job: Job) -> bool:
-    return not all(batch.answered(position) for batch, position in job.items)
+    for batch, position in job.items:  # noqa: SIM110 - any() takes three times as long for one
+        if not batch.answered(position):
+            return True
+    return False
 
 
 class Workers:
@@ -273,11 +346,15 @@ class Workers:
         bounds: how long reads may take and how much they may return.
         failed: told when state.db is damaged, and when one cannot go on.
         points: told which texts are point reads.
+        server: name of the node, part of each reply.
 
     Attributes:
         switches: worker -> what stops it.
         bodies: worker -> the large result of what it ran last, until somebody takes it. To send it
-            through the socket would cost the raft thread two copies of up to RESULT_BYTES_MAX.
+            through the socket would cost the raft thread two copies of up to RESULT_BYTES_MAX. For
+            the only request of a message it is the whole reply frame: to make that of a result
+            costs another copy, and with a stranger's answers of 15 MiB the raft thread of a busy
+            machine did little else.
     """
 
     def __init__(
@@ -287,8 +364,10 @@ class Workers:
         bounds: LimitsConfig,
         failed: Callable[[BaseException], None],
         points: PointReads | None = None,
+        server: str = "",
     ) -> None:
         self._points = points
+        self._server = server
         self._context = context
         self._bounds = bounds
         self._failed = failed
@@ -328,19 +407,20 @@ class Workers:
         lent = LentReader(self._gate, partial(Reader, points=self._points))
         try:
             while True:
-                kind, number, left_ms, payloads, turns = msgpack.unpackb(socket.recv(), raw=False)
+                message = msgpack.unpackb(socket.recv(), raw=False)
+                kind, number, left_ms, payloads, turns, turn_ms, lone = message
                 try:
                     if kind == RUN_FAST:
-                        answer = self._run_fast(lent, left_ms, payloads, turns)
+                        answer = self._run_fast(lent, left_ms, payloads, turns, turn_ms)
                     elif kind == RUN_SLOW:
-                        answer = self._run_slow(lent, name, number, left_ms, payloads[0])
+                        answer = self._run_slow(lent, name, number, left_ms, payloads[0], lone)
                     else:
                         answer = self._run_digest()
                 except StorageDamaged:
                     answer = _packed(0, [_refusal(_damaged())] * max(1, len(payloads)))
                 socket.send(answer)
                 # Or each worker would hold the last payload, 15 MiB, until its next job is done.
-                del payloads, answer
+                del message, payloads, answer
         except zmq.ContextTerminated:
             pass  # the node stops
         except Exception as error:  # noqa: BLE001 - the raft thread stops the process with it
@@ -358,11 +438,13 @@ class Workers:
                 self._failed(error)
                 raise
 
-    def _run_fast(self, lent: LentReader, left_ms: int, payloads: list[bytes], turns: int) -> bytes:
+    def _run_fast(
+        self, lent: LentReader, left_ms: int, payloads: list[bytes], turns: int, turn_ms: int
+    ) -> bytes:
         """Run short reads on one snapshot; what turns out to be long or large is deferred.
 
         Each long one costs the others of the batch its time in vain, so it gets less and less. And
-        one turn of a connection is no longer than FAST_TURN_S; what is left of it waits for the
+        one turn of a connection is no longer than ``turn_ms``; what is left of it waits for the
         next, when the others have had theirs.
         """
         bounds = self._bounds
@@ -378,7 +460,7 @@ class Workers:
                 return _packed(0, [_refusal(error)] * len(payloads))
             self._gate.saw(index)
             try:
-                until = monotonic_s() + FAST_TURN_S
+                until = monotonic_s() + turn_ms / 1000
                 for payload in payloads:
                     if replies and monotonic_s() >= until:
                         break
@@ -401,7 +483,13 @@ class Workers:
         return _packed(index, replies)
 
     def _run_slow(
-        self, lent: LentReader, name: bytes, number: int, left_ms: int, payload: bytes
+        self,
+        lent: LentReader,
+        name: bytes,
+        number: int,
+        left_ms: int,
+        payload: bytes,
+        lone: tuple[bytes, int] | None,
     ) -> bytes:
         with self._reading() as generation:
             reader = cast(Reader, lent.current(generation))
@@ -422,8 +510,13 @@ class Workers:
                 reader.end()
         if len(reply.body) < COPY_BYTES_MAX:
             return _packed(index, [(reply.code, reply.body)])
-        self.bodies[name] = reply.body
-        return _packed(index, [(reply.code, None)])
+        if lone is None or len(reply.body) > REPLIES_BYTES_MAX:
+            self.bodies[name] = reply.body
+            return _packed(index, [(reply.code, _BODY_LEFT)])
+        client, sequence = lone
+        fields = client, sequence, reply.code, index, reply.body, self._server, 0
+        self.bodies[name] = encode_large_replies([fields])
+        return _packed(index, [(reply.code, _FRAME_LEFT)])
 
     def _run_digest(self) -> bytes:
         with self._reading():
@@ -439,7 +532,7 @@ class Workers:
         return _packed(index, [(0, msgpack.packb([index, digest]))])
 
 
-def _packed(index: int, replies: Sequence[tuple[int, bytes | None]]) -> bytes:
+def _packed(index: int, replies: Sequence[tuple[int, bytes | bool | None]]) -> bytes:
     packed: bytes = msgpack.packb([index, replies])
     return packed
 

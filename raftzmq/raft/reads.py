@@ -10,7 +10,7 @@ reads.
 
 from __future__ import annotations
 
-from raftzmq.raft import commit
+from raftzmq.raft import calm, commit
 from raftzmq.raft.messages import HeartbeatResponse, ReadIndexRequest, ReadIndexResponse
 from raftzmq.raft.quorum import VoteResult, vote_result
 from raftzmq.raft.state import RaftState, ReadRound, send
@@ -143,6 +143,7 @@ def _ask_leader(state: RaftState, wire_context: int) -> None:
 
 
 def _arrive(state: RaftState, asker: NodeId, context: int) -> None:
+    calm.stir(state)
     if not _committed_in_term(state):
         state.reads.awaiting_commit.append((asker, context))
     elif _is_confirmed(state, {state.node: True, asker: True}):

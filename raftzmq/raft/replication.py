@@ -9,7 +9,7 @@ A lone write would else cost each follower a second wake-up and a second acknowl
 from __future__ import annotations
 
 from raftzmq.invariants import check
-from raftzmq.raft import commit, reads, roles, snapshots, transfer
+from raftzmq.raft import calm, commit, reads, roles, snapshots, transfer
 from raftzmq.raft.log import ENTRY_OVERHEAD_BYTES
 from raftzmq.raft.messages import (
     AppendRequest,
@@ -82,7 +82,7 @@ def persisted(state: RaftState, position: LogPosition) -> None:
 def tick(state: RaftState) -> None:
     """Heartbeats, at their interval, and commits that no message has told yet."""
     state.heartbeat_elapsed += 1
-    if state.heartbeat_elapsed >= state.config.heartbeat_ticks:
+    if state.heartbeat_elapsed >= calm.heartbeat_ticks(state):
         broadcast_heartbeat(state)
     for progress in state.progress.values():
         if progress.flow is Flow.REPLICATE and progress.commit_sent < state.commit_index:
@@ -98,7 +98,7 @@ def quiet_ticks(state: RaftState) -> int:
     )
     if untold or state.transfer is not None:
         return 1
-    return state.config.heartbeat_ticks - state.heartbeat_elapsed
+    return calm.heartbeat_ticks(state) - state.heartbeat_elapsed
 
 
 def broadcast_heartbeat(state: RaftState) -> None:
@@ -219,6 +219,7 @@ def note_progress(state: RaftState, peer: NodeId, progress: Progress) -> None:
 
 def _append_own(state: RaftState, kind: EntryKind, data: bytes) -> LogPosition:
     index = state.log.last_index + 1
+    calm.stir(state)
     state.log.append((Entry(index, state.term, kind, data),))
     state.replicate_due = True
     return LogPosition(index, state.term)

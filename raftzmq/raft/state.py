@@ -130,6 +130,8 @@ class RaftState:
     election_elapsed: int = 0
     election_timeout: int = 0
     heartbeat_elapsed: int = 0
+    stirred_tick: int = 0
+    """Leader: when it last had something to do but to say that it lives."""
     leader_lost_tick: int | None = None
     """When the connection to the leader broke; None as long as it holds."""
     unfit: set[str] = field(default_factory=set)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from raftzmq.broker.routing import Router
 from raftzmq.sim.schedule import Schedule
-
-OBSERVE_MS: Final = 400
-"""As in broker/broker.py, which cannot be imported without ZeroMQ."""
 
 
 class BrokerWorld(Protocol):
@@ -63,7 +60,6 @@ class SimBroker:
         self._schedule = schedule
         self._world = world
         self._inbox = _Inbox()
-        self._observe_at_ms = 0
         self._next_ms = -1
 
     def start(self) -> None:
@@ -73,7 +69,6 @@ class SimBroker:
         self.router = Router(self._nodes, cluster=self._cluster, name=self.name)
         self.links = dict.fromkeys(self._nodes, 0)
         self._inbox = _Inbox()
-        self._observe_at_ms = self._schedule.now_ms
         self._next_ms = -1
         self._round()
 
@@ -123,10 +118,8 @@ class SimBroker:
                 router.node_lost(node, now_ms)
         for identity, frames in inbox.requests:
             router.from_client(identity, frames, now_ms)
-        if now_ms >= self._observe_at_ms:
-            self._observe_at_ms = now_ms + OBSERVE_MS
-            for node in self._nodes:
-                self._observe(node)
+        for node in router.unobserved(now_ms):
+            self._observe(node)
         router.tick(now_ms)
         for node, _, batch in router.take_batches(now_ms):
             self._world.to_node(self, node, tuple(batch))
@@ -135,7 +128,7 @@ class SimBroker:
         self._set_timer(now_ms)
 
     def _set_timer(self, now_ms: int) -> None:
-        wait_ms = max(1, min(self.router.wait_ms(now_ms), self._observe_at_ms - now_ms))
+        wait_ms = max(1, self.router.wait_ms(now_ms))
         due_ms = now_ms + wait_ms
         if self._next_ms < 0 or due_ms < self._next_ms:
             self._next_ms = due_ms

@@ -43,6 +43,10 @@ class Shares:
         self._held[holder] = held + requests, held_bytes + size_bytes
         return True
 
+    def held(self, holder: bytes) -> int:
+        """Requests that ``holder`` holds."""
+        return self._held.get(holder, (0, 0))[0]
+
     def outweighs(self, holder: bytes, requests: int, size_bytes: int) -> bytes | None:
         """Who must make room for so much more of ``holder``; None: nobody, it must wait itself.
 

@@ -27,6 +27,11 @@ class Turns(Generic[Item]):
     def __bool__(self) -> bool:
         return bool(self._ring)
 
+    @property
+    def holders(self) -> int:
+        """Connections of which something waits."""
+        return len(self._ring)
+
     def __len__(self) -> int:
         return sum(len(waiting) for _, waiting in self._ring)
 
@@ -41,6 +46,11 @@ class Turns(Generic[Item]):
             self._begin(holder, (item,))
         else:
             waiting.append(item)
+
+    def last(self, holder: bytes) -> Item | None:
+        """What ``holder`` has waiting behind all else of its own, if anything."""
+        waiting = self._of.get(holder)
+        return waiting[-1] if waiting else None
 
     def first(self) -> Item:
         """What has its turn."""
@@ -81,13 +91,14 @@ class Turns(Generic[Item]):
 
     def remove(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         """Remove and return what is ``unwanted``; the others keep their turns."""
-        removed = [item for item in self if unwanted(item)]
-        if removed:
-            ring, self._ring, self._of = self._ring, deque(), {}
-            for holder, waiting in ring:
-                kept = [item for item in waiting if not unwanted(item)]
-                if kept:
-                    self._begin(holder, kept)
+        removed: list[Item] = []
+        ring, self._ring, self._of = self._ring, deque(), {}
+        for holder, waiting in ring:
+            kept: list[Item] = []
+            for item in waiting:
+                (removed if unwanted(item) else kept).append(item)
+            if kept:
+                self._begin(holder, kept)
         return removed
 
     def clear(self) -> None:

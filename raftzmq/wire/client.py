@@ -102,6 +102,9 @@ class Flags(IntFlag):
     """``client`` is an idempotency key; it names this write, whoever sends it."""
     NO_RESULT = 16
     """Remember of this write that it was applied, not what came of it: costs the least room."""
+    BULK = 32
+    """Of a message: those whose requests these are have many waiting. They take turns with what
+    else comes over the same connection, so that a broker's other clients do not wait for them."""
     AGAIN = 64
     """Sent before over this connection, and not answered for long: ignored by a receiver that
     still holds the first one, taken as new by one that does not."""

@@ -35,11 +35,13 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="raftzmq-hostile-"))
     print(f"seed {seed}, scale {arguments.scale}, folder {folder}", flush=True)
-    cluster = Cluster(folder)
+    cluster = _cluster(folder, "cluster")
+    attacked = _cluster(folder, "neighbour") if arguments.beside else cluster
     found = ["it did not end"]
     try:
-        found = _attack(cluster, seed, arguments)
+        found = _attack(cluster, attacked, seed, arguments)
     finally:
+        attacked.close()
         cluster.close()
         if found or arguments.keep:
             print(f"kept: {folder}")
@@ -50,20 +52,30 @@ def main() -> int:
     return 1 if found else 0
 
 
-def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[str]:
-    cluster.start()
-    cluster.wait_for_leader()
+def _cluster(folder: Path, name: str) -> Cluster:
+    own = folder / name
+    own.mkdir()
+    return Cluster(own)
+
+
+def _attack(
+    cluster: Cluster, attacked: Cluster, seed: int, arguments: argparse.Namespace
+) -> list[str]:
+    for each in {cluster.folder: cluster, attacked.folder: attacked}.values():
+        each.start()
+        each.wait_for_leader()
     code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
     if code:
         return [f"the table could not be made: {body}"]
-    cluster.wait_caught_up()  # a node that has not heard of the leader yet is of an earlier term
+    cluster.wait_caught_up()
+    attacked.wait_caught_up()  # a node that has not heard of the leader yet is of an earlier term
     workload = Workload(cluster.proxy)
     workload.start()
     time.sleep(QUIET_S)
     began = time.monotonic()
     reads = writes = quiet = 0
     try:
-        siege = Siege(cluster, cluster.folder)
+        siege = Siege(attacked, attacked.folder)
         quiet = len(workload.took_s)
         reads, writes = workload.reads, len(workload.acknowledged)
         siege.run(seed, arguments.scale, seconds=arguments.seconds, only=arguments.only)
@@ -99,10 +111,12 @@ def _attack(cluster: Cluster, seed: int, arguments: argparse.Namespace) -> list[
     )
     peaks = {name: f"{peak >> 20} MiB" for name, peak in siege.peak_bytes.items()}
     print("largest anonymous memory:", json.dumps(peaks))
-    found = siege.complaints(workload)
+    found = list(workload.errors) if arguments.beside else siege.complaints(workload)
     if min(reads, writes) < REQUESTS_MIN:
         found.append(f"too little traffic to say anything: {writes} writes, {reads} reads")
-    if all(process.poll() is None for process in cluster.processes.values()):
+    if not arguments.beside and all(
+        process.poll() is None for process in cluster.processes.values()
+    ):
         print("dropped, by cause:", json.dumps(siege.dropped(), indent=2))
         if arguments.only is None:
             found += siege.missing()
@@ -117,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--only", nargs="+", choices=sorted(ATTACKS), default=None)
+    parser.add_argument("--beside", action="store_true")
     parser.add_argument("--keep", action="store_true")
     return parser
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import pytest
 
 from raftzmq import limits
+from raftzmq.broker.dispatch import Outgoing
+from raftzmq.broker.routing import FEW_MAX
+from raftzmq.errors import Unavailable
 from raftzmq.wire.client import Flags, Level
 from tests.broker.fake_cluster import ALICE, BOB, FakeCluster, read, sequences, write
 
 
 @pytest.mark.parametrize(
     "request_of",
-    [
-        write,
-        read,
-        lambda sequence: read(sequence, Level.SESSION),
-        lambda sequence: read(sequence, Level.STALE),
-        lambda sequence: read(sequence, Level.LEADER),
-        lambda sequence: read(sequence, flags=Flags.SLOW),
-    ],
-    ids=["write", "linearizable", "session", "stale", "leader", "slow"],
+    [write, lambda sequence: read(sequence, flags=Flags.SLOW)],
+    ids=["write", "slow"],
 )
 def test_one_request_leaves_with_the_next_batch_whatever_another_connection_sent(
     request_of,  # type: ignore[no-untyped-def]
@@ -33,6 +29,50 @@ def test_one_request_leaves_with_the_next_batch_whatever_another_connection_sent
     for batch in list(cluster.sent):
         cluster.answer(batch)
     assert any(77_777 in sequences(batch) for batch in cluster.round())
+
+
+@pytest.mark.parametrize("level", Level)
+def test_short_reads_of_who_holds_few_do_not_wait_for_lanes_that_others_fill(level: Level) -> None:
+    """Nor for the reads of their batch."""
+    cluster = FakeCluster()
+    for start in range(1, 9_001, 1_000):
+        cluster.ask(*(read(n, level) for n in range(start, start + 1_000)), client=ALICE)
+    cluster.round()
+    cluster.ask(read(77_777, level), client=BOB)
+    [batch] = cluster.round()
+    assert sequences(batch) == [77_777]
+    assert flags_of(batch) == Flags.FAST_ONLY
+    assert {flags_of(other) for other in cluster.sent[:-1]} == {Flags.FAST_ONLY | Flags.BULK}
+
+
+def test_many_requests_of_one_message_are_not_divided() -> None:
+    cluster = FakeCluster()
+    cluster.ask(*(read(n) for n in range(FEW_MAX + 1)))
+    assert {flags_of(batch) for batch in cluster.round()} == {Flags.FAST_ONLY | Flags.BULK}
+
+
+def test_one_more_than_few_are_many() -> None:
+    cluster = FakeCluster()
+    cluster.ask(*(read(n) for n in range(FEW_MAX)))
+    assert {flags_of(batch) for batch in cluster.round()} == {Flags.FAST_ONLY}
+    cluster.ask(read(100))
+    assert [flags_of(batch) for batch in cluster.round()] == [Flags.FAST_ONLY | Flags.BULK]
+    for batch in list(cluster.sent):
+        cluster.answer(batch)
+    cluster.ask(read(101))
+    assert [flags_of(batch) for batch in cluster.round()] == [Flags.FAST_ONLY], "few again"
+
+
+def test_what_comes_back_waits_where_it_waited() -> None:
+    cluster = FakeCluster()
+    cluster.ask(*(read(n) for n in range(FEW_MAX + 1)))
+    for batch in cluster.round():
+        cluster.answer(batch, Unavailable.code)
+    assert {flags_of(batch) for batch in cluster.round(100)} == {Flags.FAST_ONLY | Flags.BULK}
+
+
+def flags_of(batch: Outgoing) -> int:
+    return batch.frames[4][0]
 
 
 def test_a_read_that_no_node_can_take_holds_up_no_other_connection() -> None:

@@ -19,7 +19,7 @@ def lone_worker(folder: Path, name: bytes) -> Iterator[tuple[Socket, Workers]]:
     gate = StateGate(folder / "state.db")
     Machine(gate.path).close()
     context = open_context()
-    workers = Workers(context, gate, LimitsConfig(), lambda error: None)
+    workers = Workers(context, gate, LimitsConfig(), lambda error: None, server="n1")
     try:
         with open_socket(context, Purpose.WORKER_ROUTER) as router:
             router.bind(ADDRESS)

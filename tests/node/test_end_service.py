@@ -74,9 +74,8 @@ class Desk:
         self.router = Router()
         numbers = itertools.count(1)
         router = cast(Socket, self.router)
-        self.fast, self.slow = (
-            WorkerPool([name], router, {}, {}, numbers) for name in (b"fast", b"slow")
-        )
+        self.slow = WorkerPool([b"slow"], router, {}, {}, numbers)
+        self.fast = WorkerPool([b"fast"], router, {}, {}, numbers, self.slow)
         self.replica = Leader()
         self.replies: list[tuple[bytes, int]] = []
         self.conditions = Conditions()
@@ -99,7 +98,7 @@ class Desk:
             client_addresses={},
             status=lambda: b"",
             observe=lambda envelope: None,
-            pending_max=100,
+            pending_max=1_000,
             apply_limits=ApplyLimits(),
             rng=random.Random(0),
             seen_index=lambda: self.seen_index,
@@ -132,8 +131,8 @@ def write() -> bytes:
 
 
 def test_reads_in_every_stage_are_refused(desk: Desk) -> None:
-    desk.ask(b"running", read(level=Level.STALE))
-    desk.ask(b"queued", read(level=Level.STALE))
+    desk.ask(b"running", read(level=Level.STALE, flags=Flags.SLOW))
+    desk.ask(b"queued", read(level=Level.STALE, flags=Flags.SLOW))
     desk.ask(b"fast", read(level=Level.STALE, flags=Flags.FAST_ONLY))
     desk.ask(b"asks", read())
     desk.service.end_of_round(0)
@@ -181,7 +180,7 @@ def test_the_end_of_a_quarantine_serves_again(desk: Desk, tmp_path: Path) -> Non
     desk.equality.quarantined(None)
     assert read_mark(tmp_path) is None
     assert desk.conditions.sentences() == {}
-    desk.ask(b"again", read(level=Level.STALE))
+    desk.ask(b"again", read(level=Level.STALE, flags=Flags.SLOW))
     desk.slow.finished(b"slow", msgpack.packb([100, [[0, b"right"]]]))
     assert desk.codes() == {b"again": 0}
 

@@ -129,7 +129,7 @@ def test_reads_at_work_and_in_the_queue(world: World) -> None:
 
 def test_the_message_to_a_worker_names_the_job(world: World) -> None:
     world.read("SELECT 1")
-    kind, number, left_ms, (payload,), turns = msgpack.unpackb(world.sent[0][2])
+    kind, number, left_ms, (payload,), turns, *_ = msgpack.unpackb(world.sent[0][2])
     assert turns == 0
     assert (kind, number, left_ms) == (RUN_SLOW, 1, 10_000)
     assert msgpack.unpackb(payload) == [["SELECT 1", []]]
@@ -248,7 +248,7 @@ def test_connections_take_turns_in_the_queue(world: World) -> None:
     for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4"):
         world.read(sql)
     batch = world.batch("SELECT 'other'")
-    batch.envelope[0] = b"another connection"
+    batch.holder = b"another connection"
     world.slow.submit(Job(RUN_SLOW, [(batch, 0)]))
     for _ in range(3):
         world.slow.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
@@ -261,7 +261,7 @@ def test_what_a_worker_did_not_come_to_waits_for_its_next_turn(world: World) -> 
     many = world.batch("SELECT 1", "SELECT 2", "SELECT 3")
     pool.submit(Job(RUN_FAST, [(many, position) for position in range(3)]))
     other = world.batch("SELECT 'other'")
-    other.envelope[0] = b"another connection"
+    other.holder = b"another connection"
     pool.submit(Job(RUN_FAST, [(other, 0)]))
     pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
     pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))

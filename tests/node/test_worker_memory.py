@@ -20,7 +20,7 @@ def test_neither_a_large_payload_nor_its_rows_stay_behind(tmp_path: Path) -> Non
         tracemalloc.start()
         try:
             payload = encode_statements([("SELECT ?, zeroblob(?)", [bytes(LARGE), LARGE // 2])])
-            job = msgpack.packb([RUN_SLOW, 1, 10_000, [payload], 0])
+            job = msgpack.packb([RUN_SLOW, 1, 10_000, [payload], 0, 50, None])
             router.send_multipart([b"slow-0", b"", job])
             del payload, job
             _, _, answer = router.recv_multipart()

@@ -8,21 +8,21 @@ import msgpack
 import pytest
 
 from raftzmq.errors import Deferred
-from raftzmq.node import workers as module
 from raftzmq.node.workers import RUN_FAST
 from raftzmq.wire.payload import encode_statements
 from tests.node.lone_worker import lone_worker
 
 
-@pytest.mark.parametrize(("turn_s", "answered"), [(0.0, 1), (3_600.0, 5)])
+@pytest.mark.parametrize(("turn_ms", "answered"), [(0, 1), (3_600_000, 5)])
 def test_it_stops_between_two_reads_when_its_turn_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn_s: float, answered: int
+    tmp_path: Path, turn_ms: int, answered: int
 ) -> None:
     """One read is run in any case, or nothing would ever be."""
-    monkeypatch.setattr(module, "FAST_TURN_S", turn_s)
     with lone_worker(tmp_path, b"fast-0") as (router, _):
         reads = [encode_statements([(f"SELECT {number}", [])]) for number in range(5)]
-        router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, 0])])
+        router.send_multipart(
+            [b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, 0, turn_ms, None])]
+        )
         _, _, answer = router.recv_multipart()
         _, replies = msgpack.unpackb(answer)
         assert [code for code, _ in replies] == [0] * answered
@@ -35,7 +35,9 @@ def test_what_is_long_gets_less_with_each_turn(tmp_path: Path, turns: int, allow
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     reads = [encode_statements([(endless, [])])]
     with lone_worker(tmp_path, b"fast-0") as (router, _):
-        router.send_multipart([b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, turns])])
+        router.send_multipart(
+            [b"fast-0", b"", msgpack.packb([RUN_FAST, 1, 10_000, reads, turns, 50, None])]
+        )
         _, _, answer = router.recv_multipart()
     [[code, body]] = msgpack.unpackb(answer)[1]
     assert code == Deferred.code

@@ -65,3 +65,12 @@ def test_bytes_are_yielded_by_who_holds_most_bytes() -> None:
     assert shares.outweighs(b"new", 1, 44) == b"large"
     assert shares.outweighs(b"new", 1, 45) is None
     assert Shares(10, 10).outweighs(b"new", 1, 11) is None
+
+
+def test_what_one_holds_is_known() -> None:
+    shares = Shares(10, 1_000)
+    assert shares.held(b"a") == 0
+    shares.take(b"a", 2, 10)
+    shares.take(b"a", 1, 10)
+    shares.give_back(b"a", 1, 10)
+    assert shares.held(b"a") == 2

@@ -53,3 +53,23 @@ def test_what_is_removed_costs_nobody_his_turn() -> None:
     turns.clear()
     assert not turns
     assert len(turns) == 0
+
+
+def test_who_waits_and_what_came_last() -> None:
+    turns = turns_of((ALICE, 0), (BOB, 1), (ALICE, 2))
+    assert turns.holders == 2
+    assert (turns.last(ALICE), turns.last(BOB), turns.last(CAROL)) == (2, 1, None)
+    assert taken(turns) == [0, 1, 2]
+    assert (turns.holders, turns.last(ALICE)) == (0, None)
+
+
+def test_each_is_looked_at_once_to_be_removed() -> None:
+    turns = turns_of(*((ALICE, each) for each in range(5)))
+    seen: list[int] = []
+
+    def unwanted(item: int) -> bool:
+        seen.append(item)
+        return item % 2 == 0
+
+    assert turns.remove(unwanted) == [0, 2, 4]
+    assert seen == [0, 1, 2, 3, 4]
