@@ -89,7 +89,7 @@ class Broker:
         connect(dealer, address)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until ``stop()`` is true (asked at least ten times a second), then close."""
+        """Serve until ``stop()`` is true (asked at least every REST_MS_MAX), then close."""
         self._doorman.start()
         try:
             while not stop():
@@ -100,7 +100,7 @@ class Broker:
             self.close()
 
     def round(self) -> None:
-        """One round of the loop; waits at most 100 ms for something to do."""
+        """One round of the loop; waits at most ``routing.REST_MS_MAX`` for something to do."""
         router = self.router
         router.dropped_at_sockets = self._doorman.seen
         ready = self._readiness.wait(router.wait_ms(monotonic_ms()))

@@ -30,9 +30,9 @@ is printed too. Running clusters are not touched.
   --seed N      of order and content of the attacks; random by default, printed
   --scale X     1.0, the default: a million tiny requests, 500 connections; 0.01: a short look
   --only A ...  these attacks only; an unknown name prints them all
-  --beside      attack another cluster on this machine, and not the one of the workload: what requests
-                take then, they take because the processors are busy, and what they take more
-                without it, because of the attack
+  --beside      attack another cluster on this machine, not that of the workload: what requests take
+                then, they take because the processors are busy; what they take more without it,
+                because of the attack
   --keep        keep the folder; it is always kept after a failure
 
 Exit code: 0 nothing was noticed, 1 something was, 2 wrong arguments.
