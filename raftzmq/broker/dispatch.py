@@ -27,6 +27,7 @@ is in it, is then a small part of what its reads cost; and larger ones would mak
 proxy and the client wait for each other with a few hundred reads in flight."""
 _SLOW_LOOKAHEAD: Final = 64
 """Slow reads that may be passed over in one round because no node can take them yet."""
+_SLOW: Final = bytes((Flags.SLOW,))
 _FAST_ONLY: Final = bytes((Flags.FAST_ONLY,))
 _FAST_BULK: Final = bytes((Flags.FAST_ONLY | Flags.BULK,))
 # Plain integers: to look up and compare members costs more than the rest of finding the queue.
@@ -199,7 +200,7 @@ class Dispatch:
                     break
                 continue
             # Alone in its batch: a batch is answered as a whole, by its slowest request.
-            out.append(self._batch(node, Lane.SLOW, [item], b"\0", now_ms))
+            out.append(self._batch(node, Lane.SLOW, [item], _SLOW, now_ms))
         _put_back(self.slow, waiting)
 
     def _any_lane(self, lane: Lane) -> bool:

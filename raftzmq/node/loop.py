@@ -30,7 +30,7 @@ from raftzmq.node.leaderless import Leaderless
 from raftzmq.node.long_rounds import LongRounds
 from raftzmq.node.niceness import NICE
 from raftzmq.node.observers import Observers
-from raftzmq.node.pace import Pace
+from raftzmq.node.pace import OWED_TICKS_MAX, Pace
 from raftzmq.node.queries import Queries
 from raftzmq.node.rounds import Mail, Rounds
 from raftzmq.node.service import ClientService
@@ -266,7 +266,7 @@ class Node:
                 readiness.ask_next(peers)
                 due = pace.due(now_ms)
                 interrupted += due
-                self._count_ticks(due)
+                self._count_owed(due)
                 self._rounds.flush()
 
             long_rounds = LongRounds(interrupt)
@@ -295,7 +295,7 @@ class Node:
                 if len(self._mail) or mail in ready:
                     self._take_mail()
                 due = pace.due(now_ms)
-                self._count_ticks(due)
+                self._count_owed(due)
                 # Also when none is due: a follower that hears each heartbeat in time may never
                 # have one that is.
                 if slept or due or interrupted:
@@ -329,6 +329,11 @@ class Node:
             self._replica.tick()
             self._leaderless.tick()
 
+    def _count_owed(self, ticks: int) -> None:
+        if ticks >= OWED_TICKS_MAX:
+            self._replica.raft.held_up()
+        self._count_ticks(ticks)
+
     def _quiet_ticks(self) -> int:
         """After so many ticks something may be due, unless something arrives before.
 
@@ -344,7 +349,7 @@ class Node:
             or self._replica.applied_index < self._replica.raft.commit_index
         ):
             return 1
-        limit = self._config.limits.election_ticks // 2
+        limit = 5 * self._config.limits.heartbeat_ticks
         return min(limit, self._replica.raft.quiet_ticks())
 
     def _post(self, report: Report) -> None:

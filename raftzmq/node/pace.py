@@ -14,7 +14,8 @@ from raftzmq.limits import HEARTBEAT_TICKS
 OWED_TICKS_MAX: Final = HEARTBEAT_TICKS
 """A process that was paused does not owe the ticks it slept through: time that nobody could use
 must not look like silence of the others. So many it does, so that a leader that was held up says at
-once that it lives, and not some rounds later, each of which may be long."""
+once that it lives, and not some rounds later, each of which may be long. A calm one would need
+several times as many, so it is told that it was held up (``Raft.held_up``)."""
 
 
 class Pace:

@@ -79,7 +79,7 @@ class Job:
         stopping: it was killed, and its worker has not come back yet.
         payload: of its first request; an answered batch forgets its requests.
         client: the client id of its first request.
-        turns: that it has had.
+        turns: that it has had, and in which something outgrew a fast worker.
     """
 
     __slots__ = (
@@ -254,7 +254,7 @@ class WorkerPool:
                 batch.answer(position, code, body, index)
         if len(results) < len(job.items) and not job.stopping:
             job.items = job.items[len(results) :]
-            job.turns += 1
+            job.turns += any(code == Deferred.code for code, _ in results)
             self._put(job)
         self.dispatch()
         return size_bytes
@@ -297,13 +297,15 @@ class WorkerPool:
             batch.fail(position, why)
 
     def stop_late(self, now_ms: int) -> None:
-        """Stop slow reads that nobody waits for any more.
+        """Stop slow reads that nobody waits for any more, and run what waits for its time.
 
         They look at the clock seldom, and some steps of SQLite are long.
         """
         for job in self._busy.values():
             if job.kind == RUN_SLOW and not job.stopping and now_ms > job.until_ms:
                 self.kill(job, StatementTimeout("the read took longer than its client waits"))
+        # More may run at a time than when the last of them was submitted or done.
+        self.dispatch()
 
 
 def _lone(items: list[Item]) -> tuple[bytes, int] | None:

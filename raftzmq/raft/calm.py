@@ -2,8 +2,8 @@
 
 A heartbeat keeps the followers from standing for election, confirms reads, and brings to light
 what was lost on the way. While nobody asks anything and every follower holds all that there is,
-only the first is left, and CALM_HEARTBEATS in the shortest election timeout do for that, as none
-of them is kept waiting by work. Half of what idle nodes used was to wake up for more of them.
+only the first is left, and CALM_HEARTBEATS in the shortest election timeout do for that, as long as
+none of them is kept waiting by work. Half of what idle nodes used was to wake up for more of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from raftzmq.raft.state import RaftState
 
 CALM_HEARTBEATS: Final = 3
 """In an election timeout. With two, a single one that is late would be all that is left."""
+CALM_FACTOR_MAX: Final = 4
+"""Of the usual interval at most: while the timeout is raised, node by node, the others still go by
+the old one."""
 
 
 def stir(state: RaftState) -> None:
-    """Something happens at this leader: a proposal, a read, the beginning of its term."""
+    """Something happens at this leader, if it is one: a proposal, a read, the start of its term,
+    the question of a peer that does not hear it, work that holds it up."""
     state.stirred_tick = state.now
 
 
@@ -27,7 +31,10 @@ def heartbeat_ticks(state: RaftState) -> int:
     config = state.config
     if state.now - state.stirred_tick < config.election_ticks or not _all_is_told(state):
         return config.heartbeat_ticks
-    return max(config.heartbeat_ticks, config.election_ticks // CALM_HEARTBEATS)
+    calm_ticks = min(
+        config.election_ticks // CALM_HEARTBEATS, CALM_FACTOR_MAX * config.heartbeat_ticks
+    )
+    return max(config.heartbeat_ticks, calm_ticks)
 
 
 def _all_is_told(state: RaftState) -> bool:

@@ -6,7 +6,7 @@ leader that a quorum hears, and a leader that no quorum hears deposes itself.
 
 from __future__ import annotations
 
-from raftzmq.raft import membership, replication, roles
+from raftzmq.raft import calm, membership, replication, roles
 from raftzmq.raft.messages import (
     PreVoteRequest,
     PreVoteResponse,
@@ -101,6 +101,7 @@ def handle_pre_vote_request(state: RaftState, message: PreVoteRequest) -> None:
     But for the few ticks after a leader's death, in which everybody hurries: there, who grants
     lets the other go first, as two that hurry at once split the vote.
     """
+    calm.stir(state)
     why = _pre_vote_objection(state, message)
     granted = why is None
     if granted and roles.is_hasty(state):

@@ -13,6 +13,7 @@ from typing import Any, Final
 from raftzmq import limits
 from raftzmq.invariants import check
 from raftzmq.raft import (
+    calm,
     election,
     membership,
     reads,
@@ -163,6 +164,11 @@ class Raft:
         if state.role is Role.FOLLOWER and state.may_promise and not state.reads.asked:
             return max(1, state.election_timeout - state.election_elapsed)
         return 1
+
+    def held_up(self) -> None:
+        """The host was kept from counting ticks, and may be again: it counts too few then, so that
+        a leader has to say at its usual interval that it lives, whatever it was held up by."""
+        calm.stir(self._state)
 
     def step(self, message: Message) -> None:
         """A message arrived, decoded and addressed to this node; from a peer, so never trusted

@@ -8,7 +8,7 @@ from raftzmq import limits
 from raftzmq.broker.dispatch import Outgoing
 from raftzmq.broker.slow_texts import STRIKES, TEXT_BYTES_MAX, TEXTS_MAX, SlowTexts
 from raftzmq.errors import Deferred, Killed
-from raftzmq.wire.client import Kind, Level, encode_request
+from raftzmq.wire.client import Flags, Kind, Level, encode_request
 from raftzmq.wire.payload import encode_statements
 from tests.broker.fake_cluster import ALICE, FakeCluster, read, sequences
 
@@ -21,7 +21,7 @@ def asked(sequence: int, sql: str = SLOW_SQL, parameter: int = 0, **fields: obje
 
 
 def fast_only(batch: Outgoing) -> bool:
-    return batch.frames[4] != b"\0"
+    return batch.frames[4][0] & (Flags.FAST_ONLY | Flags.SLOW) == Flags.FAST_ONLY
 
 
 @pytest.fixture

@@ -109,14 +109,27 @@ def test_reads_that_come_one_by_one_wait_in_one_job() -> None:
 
 
 def test_what_waits_for_its_next_turn_is_joined_by_nothing_new() -> None:
-    """It may have had its turns because it is dear, and is allowed less time with each."""
+    """If it is dear: then it is allowed less time with each turn."""
     pool = Pool()
     pool.submit(b"a", 3)
     pool.submit(b"b", 1)
     pool.done(1)
-    pool.done(1)
+    pool.pool.finished(b"fast", msgpack.packb([7, [(Deferred.code, b"")]]))
     pool.submit(b"a", 1)
     assert pool.waiting() == [2, 1]
+
+
+def test_a_turn_that_ends_for_the_sake_of_others_is_not_held_against_anybody() -> None:
+    pool = Pool()
+    pool.submit(b"a", 4)
+    pool.submit(b"b", 1)
+    pool.done(1)
+    pool.done(1)
+    pool.submit(b"a", 1)
+    assert pool.waiting() == [4], "three, and the new one"
+    for _ in range(3):
+        pool.done(1)
+    assert {sent[4] for sent in pool.sent} == {0}
 
 
 def test_the_connections_that_wait_share_the_length_of_a_turn() -> None:

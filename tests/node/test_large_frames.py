@@ -77,8 +77,8 @@ def test_after_a_large_result_few_run_at_a_time_for_a_while(
         pool.finished(name, msgpack.packb([7, [(0, b"")]]))
     assert len(pool.running()) == LARGE_AT_A_TIME
     world.now_ms += LARGE_MS
-    pool.dispatch()
-    assert len(pool.running()) == 4
+    pool.stop_late(world.now_ms)
+    assert len(pool.running()) == 4, "also when nothing comes, and nothing ends"
 
 
 def test_a_small_result_slows_nobody_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ def test_a_session_read_runs_when_what_its_client_saw_is_applied(desk: Desk) -> 
     desk.ask(b"seen", read(level=Level.SESSION, min_index=100))
     assert jobs(desk) == 1
     desk.ask(b"ahead", read(level=Level.SESSION, min_index=101))
+    desk.service.run_ready()
     assert jobs(desk) == 1
     desk.replica.applied_index = 101
     desk.service.run_ready()

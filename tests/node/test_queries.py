@@ -10,6 +10,7 @@ import pytest
 
 from raftzmq.errors import (
     DeadlineExpired,
+    Deferred,
     Forbidden,
     Killed,
     Rejected,
@@ -263,7 +264,7 @@ def test_what_a_worker_did_not_come_to_waits_for_its_next_turn(world: World) -> 
     other = world.batch("SELECT 'other'")
     other.holder = b"another connection"
     pool.submit(Job(RUN_FAST, [(other, 0)]))
-    pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
+    pool.finished(b"slow-0", msgpack.packb([7, [(Deferred.code, b"")]]))
     pool.finished(b"slow-0", msgpack.packb([7, [(0, b"")]]))
     assert many.answered(0)
     assert not many.answered(1)

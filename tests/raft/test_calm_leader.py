@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from raftzmq.node.pace import OWED_TICKS_MAX, Pace
 from raftzmq.raft.messages import HeartbeatRequest, Message, ReadIndexRequest
 from raftzmq.raft.types import Role
-from tests.raft.lone import Lone, appended, heard
+from tests.raft.lone import Lone, appended, heard, pre_vote
 
 ELECTION, HEARTBEAT = 40, 4
 CALM = ELECTION // 3
@@ -79,7 +80,15 @@ def test_it_is_calm_only_after_an_election_timeout_without_anything() -> None:
     assert set(pass_time(node, ELECTION - 2)) == {HEARTBEAT}
 
 
-@pytest.mark.parametrize("something", [propose, read, asked])
+def pre_voted(node: Lone) -> None:
+    node.step(pre_vote("n3", node.raft.term + 1))
+
+
+def held_up(node: Lone) -> None:
+    node.raft.held_up()
+
+
+@pytest.mark.parametrize("something", [propose, read, asked, pre_voted, held_up])
 def test_whatever_is_asked_stirs_it(something: Callable[[Lone], None]) -> None:
     node = calm()
     something(node)
@@ -123,6 +132,33 @@ def test_a_handover_is_not_calm() -> None:
     node = calm()
     node.raft.transfer_leadership("n2")
     assert set(pass_time(node, ELECTION - HEARTBEAT)) == {HEARTBEAT}
+
+
+def test_a_longer_timeout_alone_does_not_make_it_silent_for_long() -> None:
+    """While nodes are given a longer one, one after the other, some go by the shorter one."""
+    node = leader(election_ticks=10 * ELECTION)
+    pass_time(node, 11 * ELECTION)
+    assert set(pass_time(node, 3 * ELECTION)) == {4 * HEARTBEAT}
+
+
+@pytest.mark.parametrize("round_ms", [60, 120, 150, 300])
+def test_a_leader_that_is_held_up_by_what_does_not_stir_it_is_heard_in_time(round_ms: int) -> None:
+    """Rounds of a raft thread as in node/loop.py; a follower counts on a heartbeat in 400 ms."""
+    node = calm()
+    now_ms = said_ms = longest_ms = 0
+    pace = Pace(10, 0)
+    for _ in range(60):
+        pace.rest_ms(node.raft.quiet_ticks(), now_ms)
+        now_ms += round_ms
+        sent = node.ticks(pace.slept(now_ms))
+        due = pace.due(now_ms)
+        if due >= OWED_TICKS_MAX:
+            node.raft.held_up()
+        if beats(sent + node.ticks(due)):
+            longest_ms, said_ms = max(longest_ms, now_ms - said_ms), now_ms
+            for peer in ("n2", "n3"):
+                node.step(heard(peer, node.raft.term))
+    assert 0 < longest_ms < 10 * ELECTION
 
 
 def test_heartbeats_that_are_rare_anyway_do_not_come_more_often() -> None:

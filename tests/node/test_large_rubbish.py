@@ -1,4 +1,4 @@
-"""A large write that is none is refused by the leader, before it is written everywhere."""
+"""A large request that is none is refused by who takes it, before it goes anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from raftzmq.errors import MalformedRequest
 from raftzmq.node.service import LARGE_BYTES
-from raftzmq.wire.client import Kind
+from raftzmq.transport.clock import monotonic_ms
+from raftzmq.wire.client import Kind, Level, encode_batch
 from raftzmq.wire.client import encode_request as request
 from raftzmq.wire.payload import encode_statements
 from raftzmq.wire.sql_text import begins_like_statements
@@ -44,6 +45,19 @@ def test_others_are_proposed(desk: Desk, payload: bytes) -> None:
     ask(desk, payload)
     assert desk.codes() == {}
     assert desk.replica.raft.proposed == 1
+
+
+@pytest.mark.parametrize("level", Level)
+def test_so_is_a_read(desk: Desk, level: Level) -> None:
+    def ask_for(payload: bytes) -> bool:
+        blob = request(Kind.READ, b"client", 1, level=level, payload=payload)
+        return desk.service.receive([b"a"], encode_batch([blob]), 0, monotonic_ms())
+
+    assert not ask_for(b"\xc0" * LARGE_BYTES), "and it ends no turn"
+    assert desk.replies == [(b"a", MalformedRequest.code)]
+    assert ask_for(encode_statements([("SELECT ?", [bytes(LARGE_BYTES)])]))
+    assert ask_for(b"\xc0" * 100), "a worker says so as well"
+    assert len(desk.replies) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 65_535, 65_536])
