@@ -124,7 +124,8 @@ class Invariants:
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[str, int], tuple[str, int]] = {}
         """Node and term -> whom it voted for, and when it said so."""
-        self._hard: dict[str, int] = {}
+        self._hard: dict[str, list[tuple[int, int]]] = {}
+        """Terms on the disk of each node, and when each was written."""
         self.committed: list[Entry] = []
         self._committed_in: list[int] = []
         """Per committed entry the lowest term of a node that knew of it."""
@@ -151,12 +152,16 @@ class Invariants:
         )
 
     def down(self, name: str, at: int) -> None:
-        """A node stopped; its next life starts from its disk. What has not left never will."""
+        """A node stopped; its next life starts from its disk. What has not left never will, and
+        what was not written by then may not be there."""
         self._known.pop(name, None)
         self._terms[name].clear()
         for place, (_, leaves) in list(self._votes.items()):
             if place[0] == name and leaves > at:
                 del self._votes[place]
+        stored = self._hard.get(name, [])
+        while stored and stored[-1][1] > at:
+            stored.pop()
 
     def forgot(self, name: str) -> None:
         """The disk of a node was lost: its term and votes may fall, this once."""
@@ -311,12 +316,14 @@ class Invariants:
                 f"{name} acknowledges index {index}; its disk ends at {durable}",
             )
 
-    def stored_term(self, name: str, term: int) -> None:
-        """The term on the disk of a node."""
-        known = self._hard.get(name, 0)
+    def stored_term(self, name: str, term: int, at: int) -> None:
+        """The term on the disk of a node, ``at`` the end of what it writes, if it lives as long."""
+        stored = self._hard.setdefault(name, [])
+        known = stored[-1][0] if stored else 0
         if term < known:
             raise Violation("term-monotone", f"the disk of {name} went from {known} to {term}")
-        self._hard[name] = term
+        if term > known:
+            stored.append((term, at))
 
     # --- state machines -----------------------------------------------------------------------
 

@@ -247,7 +247,7 @@ class World:
                 entry,
             )
         )
-        self.invariants.stored_term(host.name, host.store.hard_state.term)
+        self.invariants.stored_term(host.name, host.store.hard_state.term, host.moment)
         standing = raft.standing
         if standing is Standing.MEMBER and self._standing.get(host.name) is not standing:
             if self._standing.get(host.name) is Standing.RECOVERING:

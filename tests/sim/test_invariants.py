@@ -106,9 +106,9 @@ def term_monotone(found: Invariants) -> None:
 
 
 def term_monotone_on_disk(found: Invariants) -> None:
-    found.stored_term("n1", 3)
+    found.stored_term("n1", 3, 6)
     found.down("n1", 6)
-    found.stored_term("n1", 2)
+    found.stored_term("n1", 2, 8)
 
 
 def commit_monotone(found: Invariants) -> None:
@@ -294,14 +294,30 @@ def test_a_vote_that_never_left_was_not_given() -> None:
         found.vote_sent("n2", 2, "n3", (2, "n3"), 9)
 
 
+def test_a_term_that_was_not_written_yet_may_be_lost() -> None:
+    """The machine lost its power within the fsync of a slow disk (seed 1689)."""
+    found = Invariants(VOTERS, everywhere)
+    found.stored_term("n1", 1, 3)
+    found.stored_term("n1", 2, 7)
+    found.stored_term("n2", 2, 7)
+    found.down("n1", 6)
+    found.stored_term("n1", 1, 9)
+    found.stored_term("n1", 2, 10)
+    found.down("n1", 11)
+    with pytest.raises(Violation, match="the disk of n1 went from 2 to 1"):
+        found.stored_term("n1", 1, 12)
+    with pytest.raises(Violation, match="the disk of n2 went from 2 to 1"):
+        found.stored_term("n2", 1, 12)
+
+
 def test_a_rebuilt_state_may_fall_and_a_lost_disk_may_forget() -> None:
     found = Invariants(VOTERS, everywhere)
     told(found, view("n1", A, commit=2, applied=2))
     told(found, view("n1", A, commit=2, applied=1, may_fall=True))
     found.vote_sent("n1", 2, "n2", (2, "n2"), 5)
-    found.stored_term("n1", 2)
+    found.stored_term("n1", 2, 5)
     found.down("n1", 6)
     found.forgot("n1")
     found.vote_sent("n3", 4, "n2", (5, ""), 5)
-    found.stored_term("n1", 1)
+    found.stored_term("n1", 1, 7)
     found.vote_sent("n1", 2, "n3", (2, "n3"), 5)
