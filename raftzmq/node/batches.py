@@ -86,7 +86,7 @@ class Batch:
         self._missing -= 1
         if not self._missing:
             replies = [reply for reply in self._replies if reply is not None]
-            # The list of deadlines holds on to this batch for a while; its bytes must not stay.
+            # Jobs that wait hold on to this batch for a while; its bytes must not stay.
             self._replies, self.requests = [], []
             large = REPLIES_BYTES_MAX - self._room_bytes >= limits.LARGE_RESULT_BYTES
             frame = encode_large_replies(replies) if large else encode_replies(replies)

@@ -39,6 +39,7 @@ from raftzmq.node.snapshots import NodeSnapshots
 from raftzmq.node.startup import Opened, apply_limits, open_machine
 from raftzmq.node.status import StatusReport
 from raftzmq.node.workers import ADDRESS, WorkerPool, Workers
+from raftzmq.raft.calm import CALM_FACTOR_MAX
 from raftzmq.raft.raft import Raft
 from raftzmq.raft.state import RaftConfig
 from raftzmq.raft.types import Configuration, Standing
@@ -349,7 +350,7 @@ class Node:
             or self._replica.applied_index < self._replica.raft.commit_index
         ):
             return 1
-        limit = 5 * self._config.limits.heartbeat_ticks
+        limit = (CALM_FACTOR_MAX + 1) * self._config.limits.heartbeat_ticks
         return min(limit, self._replica.raft.quiet_ticks())
 
     def _post(self, report: Report) -> None:

@@ -406,8 +406,7 @@ class ClientService:
             )
             item[0].fail(item[1], error)
             return
-        if _is_large_rubbish(payload):
-            item[0].fail(item[1], MalformedRequest("the payload is not a list of statements"))
+        if _refused_as_rubbish(item, payload):
             return
         flags &= _OF_WRITES
         if flags & _KEYED and not client:
@@ -461,8 +460,7 @@ class ClientService:
         if refusing is not None:
             batch.fail(position, Unavailable(refusing.sentence))
             return
-        if _is_large_rubbish(request.payload):
-            batch.fail(position, MalformedRequest("the payload is not a list of statements"))
+        if _refused_as_rubbish(item, request.payload):
             return
         level = request.level
         if flags & _FAST_OR_SLOW:
@@ -570,10 +568,16 @@ class ClientService:
         return NotLeader(f"{leader} is the leader, ask it", self._addresses.get(leader, ""))
 
 
-def _is_large_rubbish(payload: bytes) -> bool:
-    """Its execution would say the same, after it was sent and written everywhere, or was copied
-    four times on its way to a worker and taken apart there."""
-    return len(payload) >= LARGE_BYTES and not begins_like_statements(payload)
+def _refused_as_rubbish(item: Item, payload: bytes) -> bool:
+    """Whether ``item`` is large, no list of statements, and told so now.
+
+    Its execution would say the same, after it was sent and written everywhere, or was copied four
+    times on its way to a worker and taken apart there.
+    """
+    if len(payload) < LARGE_BYTES or begins_like_statements(payload):
+        return False
+    item[0].fail(item[1], MalformedRequest("the payload is not a list of statements"))
+    return True
 
 
 def _by_holder(items: list[Item]) -> Iterable[list[Item]]:

@@ -61,7 +61,7 @@ def _cluster(folder: Path, name: str) -> Cluster:
 def _attack(
     cluster: Cluster, attacked: Cluster, seed: int, arguments: argparse.Namespace
 ) -> list[str]:
-    for each in {cluster.folder: cluster, attacked.folder: attacked}.values():
+    for each in {cluster, attacked}:
         each.start()
         each.wait_for_leader()
     code, _, body = cluster.write("CREATE TABLE w (id INTEGER PRIMARY KEY, v)")
