@@ -127,6 +127,7 @@ class Broker:
             if not take(cast(bytes, frames[0]), frames[1:], now_ms):
                 self._intake.refused()
         self.router.counters.dropped_overlong = self._intake.overlong
+        self.router.counters.dropped_departed = self._intake.departed.dropped
 
     def _take_answers(self, node: str, dealer: Socket, now_ms: int) -> None:
         try:
@@ -167,9 +168,12 @@ class Broker:
         for identity, frames in self.router.take_replies():
             try:
                 send(self._frontend, (identity, *frames))
-            except zmq.ZMQError:
+            except zmq.ZMQError as error:
                 # The client is gone, or takes nothing: it will ask again, under the same name.
                 self.router.counters.dropped_reply += 1
+                if error.errno == zmq.EHOSTUNREACH:
+                    self._intake.departed.note(identity)
+                    self.router.client_left(identity)
 
     def close(self) -> None:
         """Close all sockets; what the clients have not taken yet gets a moment to leave."""

@@ -176,3 +176,5 @@ class Counters:
     dropped_bad_answer: int = 0
     dropped_bad_status: int = 0
     dropped_reply: int = 0
+    dropped_departed: int = 0
+    abandoned: int = 0

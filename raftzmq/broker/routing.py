@@ -4,7 +4,8 @@ Bytes and ``now_ms`` come in, bytes go out; ``broker.py`` and the simulator host
 
 Rules of this file:
 
-1. Each accepted request is answered exactly once, to the connection it came from.
+1. Each accepted request is answered exactly once, to the connection it came from; what still waits
+   when that connection has ended is let go (``client_left``).
 2. A request is sent again only if that is harmless: reads; writes that were surely not
    executed; writes with a client id, which the ledger recognises (promise P4).
 3. Once a write may have been executed (``Pending.doubt``), no answer to the client says that it
@@ -127,6 +128,9 @@ class Router:
         self._expiry_rests_ms = 0
         self._leader: str | None = None
         self._stopping = False
+        self._packed_status = b""
+        """As it was at ``_packed_status_ms``: a message may hold a thousand requests for it."""
+        self._packed_status_ms = -1
         self._held_names: set[tuple[bytes, bytes, int]] = set()
         """(identity, client, sequence) of what was held at ``_held_names_ms``."""
         self._held_names_ms = -1
@@ -257,8 +261,10 @@ class Router:
             error = Rejected(f"a broker does not serve {Kind(kind).name}: ask a node directly")
             self._refuse(identity, client, sequence, error)
             return
+        if self._packed_status_ms != now_ms:
+            self._packed_status, self._packed_status_ms = pack(self.status(now_ms)), now_ms
         applied = self.view.furthest()
-        blob = encode_reply(client, sequence, 0, applied, pack(self.status(now_ms)), self._name)
+        blob = encode_reply(client, sequence, 0, applied, self._packed_status, self._name)
         self._reply(identity, blob)
 
     def status(self, now_ms: int) -> dict[str, object]:
@@ -284,6 +290,16 @@ class Router:
                 "dropped": dict(self.dropped_at_sockets),
             },
         }
+
+    def client_left(self, identity: bytes) -> None:
+        """No connection has this routing id any more: what waits for it waits in vain."""
+        for queue in self._dispatch.queues():
+            items = queue.take_all(identity)
+            if items:
+                for item in items:
+                    item.done = True
+                self._shares.give_back(identity, len(items), sum(len(item.blob) for item in items))
+                self.counters.abandoned += len(items)
 
     # -- from nodes ------------------------------------------------------------------------
 

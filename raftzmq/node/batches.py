@@ -26,7 +26,7 @@ class Batch:
     Args:
         envelope: frames in front of the empty delimiter, identity first.
         requests: decoded headers in message order.
-        send: sends (envelope, reply frame 1) of so many requests.
+        send: sends (envelope, reply frame 1) of so many requests; an empty frame: to nobody.
         server: name of this node, part of each reply.
         deadline_ms: on the monotonic clock; what is unanswered then is answered as too late.
 
@@ -101,6 +101,14 @@ class Batch:
             self._missing = 0
             self._replies, self.requests = [], []
             self._send(self.envelope, frame, 1)
+
+    def let_go(self) -> None:
+        """Answer nothing of this message any more: whoever sent it has left."""
+        if self._missing:
+            self._missing = 0
+            count = len(self.requests)
+            self._replies, self.requests = [], []
+            self._send(self.envelope, b"", count)
 
     def answered(self, position: int) -> bool:
         """Whether this request has its answer, sent or not."""

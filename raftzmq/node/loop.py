@@ -448,6 +448,8 @@ class Node:
             # The client left or does not read; its deadline tells it.
             if error.errno == zmq.EHOSTUNREACH:
                 self._service.counters.replies_unaddressed += 1
+                self._client_intake.departed.note(envelope[0])
+                self._service.client_left(envelope[0])
             else:
                 self._service.counters.replies_unread += 1
 
@@ -455,6 +457,7 @@ class Node:
         counts = {
             "peer frames": self._peer_odd_frames + self._peer_intake.overlong,
             "client frames": self._client_intake.overlong,
+            "client that left": self._client_intake.departed.dropped,
             "observers full": self._observers.refused,
         }
         return {**{cause: count for cause, count in counts.items() if count}, **self._doorman.seen}

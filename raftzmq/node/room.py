@@ -22,7 +22,7 @@ from raftzmq.wire.client import Kind, Level
 from raftzmq.wire.payload import encode_error
 
 _LOOKED_AT_MAX: Final = 64
-"""Messages of one connection that are looked at for one that can be given up: one that has
+"""Messages of one connection that are looked at for those that can be given up: one that has
 thousands of writes waiting must not make each refusal dear."""
 _WRITE: Final = int(Kind.WRITE)
 _SESSION: Final = int(Level.SESSION)
@@ -39,6 +39,7 @@ class Room:
 
     Attributes:
         given_up: messages that were given up for somebody who held less.
+        abandoned: messages whose sender left.
         messages: messages that wait.
     """
 
@@ -49,6 +50,7 @@ class Room:
         self._open: dict[bytes, dict[int, tuple[Batch, Shares]]] = {}
         self.messages = 0
         self.given_up = 0
+        self.abandoned = 0
 
     @property
     def requests(self) -> int:
@@ -78,6 +80,17 @@ class Room:
         self.messages += 1
         self._open.setdefault(holder, {})[number] = batch, shares
         return True
+
+    def abandon(self, holder: bytes) -> None:
+        """Nobody is there to be answered: let go of what ``holder`` has waiting, but for writes.
+
+        Of some of it: what is left is answered some time, in vain again.
+        """
+        oldest = list(islice(self._open.get(holder, {}).values(), _LOOKED_AT_MAX))
+        for batch, _ in oldest:
+            if not _awaits_write(batch):
+                self.abandoned += 1
+                batch.let_go()
 
     def closed(self, number: int, holder: bytes, requests: int, size_bytes: int) -> None:
         """The message is answered."""

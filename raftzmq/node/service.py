@@ -85,6 +85,7 @@ class Counters:
     other_version: int = 0
     overloaded: int = 0
     given_up: int = 0
+    abandoned: int = 0
     no_envelope: int = 0
     replies_unaddressed: int = 0
     replies_unread: int = 0
@@ -96,6 +97,7 @@ class Counters:
             "client other version": self.other_version,
             "client overload": self.overloaded,
             "client given up for others": self.given_up,
+            "client left before its answer": self.abandoned,
             "client without envelope": self.no_envelope,
             "reply to a client that left": self.replies_unaddressed,
             "reply to a client that does not read": self.replies_unread,
@@ -270,6 +272,11 @@ class ClientService:
             self.counters.malformed += 1
         nobody = RequestHeader(Kind.STATUS, b"", 0, 0, 0, 0, 0, 0, b"")
         Batch(envelope, [nobody], self._sent_refusal, self._replica.raft.node, 0).fail(0, error)
+
+    def client_left(self, routing_id: bytes) -> None:
+        """No connection has this routing id any more: what waits for it waits in vain."""
+        self._room.abandon(routing_id)
+        self.counters.abandoned = self._room.abandoned
 
     def end_of_round(self, clock_ms: int) -> None:
         """Propose the writes and ask for the read index of this round."""
@@ -556,7 +563,8 @@ class ClientService:
     ) -> None:
         self._deadlines.discard(number, deadline_ms)
         self._room.closed(number, envelope[0], count, size_bytes)
-        self._send(envelope, frame)
+        if frame:
+            self._send(envelope, frame)
 
     def _sent_refusal(self, envelope: list[bytes], frame: bytes, count: int) -> None:
         self._send(envelope, frame)

@@ -302,7 +302,9 @@ class WorkerPool:
         They look at the clock seldom, and some steps of SQLite are long.
         """
         for job in self._busy.values():
-            if job.kind == RUN_SLOW and not job.stopping and now_ms > job.until_ms:
+            if job.kind != RUN_SLOW or job.stopping:
+                continue
+            if now_ms > job.until_ms or not _awaited(job):
                 self.kill(job, StatementTimeout("the read took longer than its client waits"))
         # More may run at a time than when the last of them was submitted or done.
         self.dispatch()

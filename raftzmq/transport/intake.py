@@ -15,9 +15,10 @@ from typing import Final, TypeAlias
 import zmq
 
 from raftzmq.transport.clock import monotonic_ms
+from raftzmq.transport.departed import Departed
 from raftzmq.transport.frames import is_readable, receive_frame
 from raftzmq.transport.hanging_up import hang_up, port_of
-from raftzmq.transport.sockets import Socket
+from raftzmq.transport.sockets import CHOSEN_ID_BYTES, Socket
 
 FRAMES_MAX: Final = 16
 """Routing id, up to ten hops of a chain of proxies, delimiter, and three frames of content."""
@@ -34,8 +35,6 @@ LEAST_FRAMES: Final = 8 << 10
 """Of an overlong message, this many are thrown away in a turn, however long that takes: where
 processors are scarce, most of TURN_MS goes by without one, and what follows waits for the end."""
 _UNASKED_FRAMES: Final = 128
-_CHOSEN_ID_BYTES: Final = 5
-"""A routing id that libzmq has chosen: a zero byte and a number. DEALERs of nodes choose none."""
 
 
 Content: TypeAlias = bytes | memoryview
@@ -52,6 +51,7 @@ class Intake:
             content that speaks for itself, and their senders repeat what is lost.
 
     Attributes:
+        departed: whose messages are dropped, since nobody waits for what comes of them.
         overlong: messages that were dropped because they had more than FRAMES_MAX frames.
     """
 
@@ -65,6 +65,7 @@ class Intake:
         self._hung_up = -1
         self._found: list[list[Content]] = []
         self._last_bytes = 0
+        self.departed = Departed()
         self.overlong = 0
 
     def refused(self) -> None:
@@ -86,7 +87,8 @@ class Intake:
         try:
             for _ in range(self._messages_max):
                 frame = receive_frame(opened)
-                frames: list[Content] = [frame.bytes]
+                sender = frame.bytes
+                frames: list[Content] = [sender]
                 while frame.more:
                     if len(frames) == FRAMES_MAX:
                         self.overlong += 1
@@ -96,12 +98,18 @@ class Intake:
                         break
                     frame = receive_frame(opened)
                     frames.append(frame.bytes if len(frame) < VIEW_BYTES else frame.buffer)
-                if not self._discarding:
+                if self._discarding:
+                    if self._discard(until_ms):  # if not, the time of this turn is over
+                        yield from self._take_found()
+                elif sender in self.departed:
+                    self.departed.dropped += 1
+                    if monotonic_ms() >= until_ms:
+                        return
+                    continue  # to ask the socket costs as much as the next message
+                else:
                     self._last_bytes = sum(map(len, frames))
                     yield frames
                     size_bytes += self._last_bytes
-                elif self._discard(until_ms):  # if not, the time of this turn is over
-                    yield from self._take_found()
                 if (
                     size_bytes >= TURN_BYTES
                     or not is_readable(opened)
@@ -165,7 +173,7 @@ class Intake:
             return any(not frame.more for frame in frames)
         for _ in range(_UNASKED_FRAMES):
             start = receive(zmq.DONTWAIT)
-            if len(start) == _CHOSEN_ID_BYTES and not start[0]:
+            if len(start) == CHOSEN_ID_BYTES and not start[0]:
                 if not opened.getsockopt(zmq.RCVMORE):
                     return True  # its last frame: what follows is of somebody else
                 content = receive_frame(opened)

@@ -55,6 +55,10 @@ class Option(NamedTuple):
     why: str
 
 
+CHOSEN_ID_BYTES: Final = 5
+"""A routing id that libzmq has chosen: a zero byte and a number. DEALERs of nodes choose none."""
+
+
 class Profile(NamedTuple):
     """Type and options of the sockets of one purpose."""
 

@@ -89,6 +89,14 @@ class Turns(Generic[Item]):
             waiting.clear()
             waiting.extend(merged)
 
+    def take_all(self, holder: bytes) -> Sequence[Item]:
+        """Remove and return what ``holder`` has waiting."""
+        waiting = self._of.pop(holder, None)
+        if waiting is None:
+            return ()
+        self._ring.remove((holder, waiting))
+        return waiting
+
     def remove(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         """Remove and return what is ``unwanted``; the others keep their turns."""
         removed: list[Item] = []

@@ -72,3 +72,27 @@ def test_nonsense_is_answered_or_dropped_and_harms_nobody(
 def test_an_address_in_use_is_named(served: tuple[BrokerThread, str]) -> None:
     with zmq.Context() as context, pytest.raises(AddressInUse, match="cannot listen on"):
         Broker([served[1]], {}, context=context)
+
+
+def test_what_a_client_that_left_had_sent_is_dropped_unread(
+    served: tuple[BrokerThread, str], plain: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    """Its first answers find out; nobody reads the rest."""
+    counters = served[0].broker.router.counters
+    message = [b"", CLIENT_FRAME, encode_batch([encode_request(Kind.STATUS)] * 1_000)]
+    with plain.socket(zmq.DEALER) as dealer:
+        dealer.sndhwm = 0
+        dealer.linger = 30_000
+        dealer.connect(served[1])
+        for _ in range(2_000):
+            dealer.send_multipart(message)
+    with plain.socket(zmq.REQ) as other:
+        other.connect(served[1])
+        for _ in range(1_000):
+            other.send_multipart([CLIENT_FRAME, encode_batch([encode_request(Kind.STATUS)])])
+            assert other.poll(10_000)
+            other.recv_multipart()
+            if counters.dropped_departed:
+                break
+    assert counters.dropped_departed
+    assert counters.dropped_reply

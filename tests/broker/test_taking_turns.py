@@ -84,3 +84,24 @@ def test_a_read_that_no_node_can_take_holds_up_no_other_connection() -> None:
     assert len(cluster.sent) == limits.SLOW_READ_LANES, "those of the leader"
     cluster.ask(read(999, flags=Flags.SLOW), client=BOB)
     assert [999] in [sequences(batch) for batch in cluster.round()]
+
+
+def test_what_waits_for_a_connection_that_ended_is_let_go() -> None:
+    cluster = FakeCluster()
+    for start in range(1, 9_001, 1_000):
+        cluster.ask(*map(write, range(start, start + 1_000)), client=ALICE)
+    cluster.ask(read(9_500), read(9_501, flags=Flags.SLOW), client=ALICE)
+    cluster.ask(write(77_777), client=BOB)
+    under_way = sum(len(sequences(batch)) for batch in cluster.round())
+    cluster.router.client_left(ALICE)
+    assert cluster.router.counters.abandoned == 9_003 - under_way
+    state = cluster.router.status(cluster.now_ms)["broker"]
+    assert isinstance(state, dict)
+    assert state["held_requests"] == under_way
+    for batch in list(cluster.sent):
+        cluster.answer(batch)
+    assert cluster.round() == []
+    assert not cluster.router.busy
+    assert (BOB, 77_777, 0) in cluster.verdicts()
+    cluster.ask(write(10_000), client=ALICE)
+    assert [sequences(batch) for batch in cluster.round()] == [[10_000]], "should it come back"

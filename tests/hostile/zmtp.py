@@ -49,6 +49,8 @@ def open_tcp(address: str) -> socket.socket:
     host, port = address.removeprefix("tcp://").rsplit(":", 1)
     connection = socket.create_connection((host, int(port)), timeout=5)
     connection.settimeout(2)
+    # Whoever was hung up on may else wait minutes to be told so: the kernel asks ever more seldom.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5_000)
     return connection
 
 

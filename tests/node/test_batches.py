@@ -68,3 +68,17 @@ def test_an_error_keeps_its_code_when_there_is_no_room_for_its_words() -> None:
     wire.batch.fail(2, DeadlineExpired("too late"))
     codes = [reply.code for reply in wire.sent[0]]
     assert codes == [0, OutcomeUnknown.code, DeadlineExpired.code]
+
+
+def test_what_is_let_go_is_answered_to_nobody() -> None:
+    sent: list[tuple[bytes, int]] = []
+    requests = [request(Kind.READ, 1), request(Kind.READ, 2)]
+    batch = Batch(
+        [b"id"], requests, lambda _, frame, count: sent.append((frame, count)), "n1", 1000
+    )
+    batch.answer(1, 0, b"in vain", 7)
+    batch.let_go()
+    batch.answer(0, 0, b"late", 7)
+    batch.let_go()
+    assert sent == [(b"", 2)]
+    assert batch.done

@@ -213,3 +213,20 @@ def test_doubt_is_said_and_refuses_nothing(desk: Desk) -> None:
     assert desk.conditions.refusing_reads is None
     desk.equality.doubted(None)
     assert desk.conditions.sentences() == {}
+
+
+def test_reads_of_a_client_that_left_are_let_go_in_every_stage(desk: Desk) -> None:
+    desk.ask(b"gone", read(level=Level.STALE, flags=Flags.SLOW))
+    desk.ask(b"gone", read(level=Level.STALE, flags=Flags.SLOW))
+    desk.ask(b"gone", read(), read())
+    desk.service.end_of_round(0)
+    desk.ask(b"gone", read(level=Level.SESSION, min_index=1 << 40))
+    desk.ask(b"here", read())
+    desk.service.client_left(b"gone")
+    assert desk.service.counters.dropped() == {"client left before its answer": 4}
+    assert desk.replies == []
+    desk.service.end_of_round(0)
+    desk.service.read_states([ReadState(desk.replica.raft.context, 0)])
+    sent = [msgpack.unpackb(frames[2]) for frames in desk.router.sent]
+    assert [len(payloads) for _, _, _, payloads, *_ in sent] == [1, 1], "a slow one ran, and here"
+    assert desk.service.busy, "for who stays"

@@ -77,7 +77,8 @@ class World:
         ]
 
         def replied(envelope: list[bytes], frame: bytes, count: int) -> None:
-            self.replies += [decode_reply(blob) for blob in decode_batch(frame)]
+            if frame:
+                self.replies += [decode_reply(blob) for blob in decode_batch(frame)]
 
         return Batch([b"id"], requests, replied, "n2", self.now_ms + left_ms)
 
@@ -227,6 +228,17 @@ def test_a_read_that_nobody_waits_for_any_more_is_stopped(world: World) -> None:
     ((number, why),) = world.switches[b"slow-0"].killed
     assert number == 1
     assert isinstance(why, StatementTimeout)
+
+
+def test_a_slow_read_is_stopped_when_its_client_has_left(world: World) -> None:
+    batch = world.batch("SELECT 1")
+    world.slow.submit(Job(RUN_SLOW, [(batch, 0)]))
+    world.queries.tick(world.now_ms)
+    assert world.switches[b"slow-0"].killed == []
+    batch.let_go()
+    world.queries.tick(world.now_ms)
+    world.queries.tick(world.now_ms)
+    assert [number for number, _ in world.switches[b"slow-0"].killed] == [1]
 
 
 def test_what_ran_out_of_time_in_the_queue_is_neither_run_nor_listed_nor_kept(

@@ -30,6 +30,8 @@ class Hall:
 
         def send(envelope: list[bytes], frame: bytes, count: int) -> None:
             self.room.closed(number, envelope[0], count, 1)
+            if not frame:
+                return
             codes = [decode_reply(blob).code for blob in decode_batch(frame)]
             self.answers.append((envelope[0], codes))
 
@@ -134,3 +136,27 @@ def test_what_is_answered_leaves_no_trace() -> None:
     assert hall.room.requests == 2
     batch.answer(1, 0, b"", 1)
     assert (hall.room.requests, hall.room.messages, hall.room.of(b"a")) == (0, 0, [])
+
+
+def test_what_waits_for_who_left_is_let_go_but_for_writes() -> None:
+    hall = Hall()
+    assert hall.enter(b"gone", Kind.READ, Kind.READ)
+    assert hall.enter(b"gone", Kind.READ, level=Level.SESSION)
+    assert hall.enter(b"gone", Kind.WRITE)
+    assert hall.enter(b"here", Kind.READ)
+    hall.room.abandon(b"gone")
+    assert hall.answers == []
+    assert (hall.room.requests, hall.room.messages, hall.room.abandoned) == (2, 2, 2)
+    hall.room.abandon(b"nobody")
+    assert hall.room.messages == 2
+
+
+def test_no_more_is_let_go_at_once_than_takes_a_moment() -> None:
+    hall = Hall()
+    hall.room = Room(1_000, 1 << 20)
+    for _ in range(100):
+        assert hall.enter(b"gone", Kind.READ)
+    hall.room.abandon(b"gone")
+    assert hall.room.messages == 36
+    hall.room.abandon(b"gone")
+    assert hall.room.messages == 0

@@ -30,6 +30,15 @@ def test_one_of_each_and_the_items_of_one_connection_in_their_order() -> None:
     assert not turns
 
 
+def test_all_of_one_connection_go_and_the_others_keep_their_turns() -> None:
+    turns = turns_of((ALICE, 0), (BOB, 1), (ALICE, 2), (CAROL, 3), (BOB, 4))
+    assert list(turns.take_all(BOB)) == [1, 4]
+    assert list(turns.take_all(BOB)) == []
+    assert turns.holders == 2
+    turns.append(BOB, 5)
+    assert taken(turns) == [0, 3, 5, 2]
+
+
 def test_what_comes_back_goes_before_what_its_connection_sent_later() -> None:
     turns = turns_of(*((ALICE, each) for each in range(6)))
     first, second, third = turns.take(), turns.take(), turns.take()
