@@ -17,11 +17,11 @@ from raftzmq.statemachine.command import Command, CommandFlags
 from raftzmq.statemachine.exactly_once import ExactlyOnce
 from raftzmq.statemachine.replicated_time import ReplicatedTime
 
-SHORT_BYTES_MAX: Final = 8 << 10
+SHORT_BYTES_MAX: Final = 32 << 10
 """Of the entries together."""
-SHORT_REQUESTS_MAX: Final = 8
-"""More of them keep the applier busy for as long as it takes to wake it, and beside it this
-thread can do the next fsync."""
+SHORT_REQUESTS_MAX: Final = 32
+"""More of them keep the applier busy for several times as long as it takes to wake it, and beside
+it this thread can do the next fsync."""
 
 
 def is_short(
