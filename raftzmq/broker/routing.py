@@ -293,6 +293,7 @@ class Router:
 
     def client_left(self, identity: bytes) -> None:
         """No connection has this routing id any more: what waits for it waits in vain."""
+        self._held_names_ms = -1  # what is let go here is not held, should it be repeated at once
         for queue in self._dispatch.queues():
             items = queue.take_all(identity)
             if items:

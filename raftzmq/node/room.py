@@ -15,6 +15,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
+from raftzmq import limits
 from raftzmq.errors import Overloaded, RequestError
 from raftzmq.node.batches import Batch
 from raftzmq.transport.shares import Shares
@@ -84,10 +85,17 @@ class Room:
     def abandon(self, holder: bytes) -> None:
         """Nobody is there to be answered: let go of what ``holder`` has waiting, but for writes.
 
-        Of some of it: what is left is answered some time, in vain again.
+        Of some of it: what is left is answered some time, in vain again. So this is called once for
+        each of thousands of writes of one that left, and must cost little where it finds nothing.
         """
         oldest = list(islice(self._open.get(holder, {}).values(), _LOOKED_AT_MAX))
-        for batch, _ in oldest:
+        looked_at = 0
+        for batch, shares in oldest:
+            if shares is self._writes:
+                continue
+            looked_at += len(batch.requests)
+            if looked_at > limits.BATCH_REQUESTS_MAX:
+                return
             if not _awaits_write(batch):
                 self.abandoned += 1
                 batch.let_go()

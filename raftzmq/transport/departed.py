@@ -20,7 +20,9 @@ class Departed:
     """Routing ids of one ROUTER that no connection has any more.
 
     Only those that libzmq chose: it counts them, so that one comes again after four thousand
-    million connections. An id that a client chose may be that of its next connection.
+    million connections. An id that a client chose may be that of its next connection. (To choose
+    one that begins with a zero byte is against the ZeroMQ specification, RFC 28, and looks the
+    same here: whoever does hears nothing after his second connection.)
 
     Attributes:
         dropped: messages of theirs that were dropped unread.

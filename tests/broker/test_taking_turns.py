@@ -105,3 +105,15 @@ def test_what_waits_for_a_connection_that_ended_is_let_go() -> None:
     assert (BOB, 77_777, 0) in cluster.verdicts()
     cluster.ask(write(10_000), client=ALICE)
     assert [sequences(batch) for batch in cluster.round()] == [[10_000]], "should it come back"
+
+
+def test_what_was_let_go_and_is_asked_again_at_once_is_taken() -> None:
+    cluster = FakeCluster()
+    for number in range(1, 9):
+        cluster.ask(write(number))
+        cluster.round()
+    cluster.ask(write(8, flags=Flags.AGAIN))
+    assert cluster.router.counters.repeated == 1
+    cluster.router.client_left(ALICE)
+    cluster.ask(write(8, flags=Flags.AGAIN))
+    assert cluster.router.counters.repeated == 1

@@ -160,3 +160,20 @@ def test_no_more_is_let_go_at_once_than_takes_a_moment() -> None:
     assert hall.room.messages == 36
     hall.room.abandon(b"gone")
     assert hall.room.messages == 0
+
+
+def test_to_find_nothing_to_let_go_costs_little() -> None:
+    """A message with a write among its last is looked through once, not sixty-four of them."""
+    hall = Hall()
+    hall.room = Room(100_000, 1 << 20)
+    kinds = [*[Kind.READ] * 600, Kind.WRITE]
+    batches = [hall.enter(b"gone", *kinds) for _ in range(10)]
+    assert hall.enter(b"gone", Kind.READ)
+    hall.room.abandon(b"gone")
+    assert hall.room.messages == 11, "beyond what is looked at"
+    for batch in batches:
+        assert batch
+        batch.answer(600, 0, b"", 1)
+    for _ in range(11):
+        hall.room.abandon(b"gone")
+    assert hall.room.messages == 0
