@@ -97,18 +97,18 @@ class Batch:
 
         Whoever made it saw to REPLIES_BYTES_MAX; a second answer is ignored.
         """
-        if self._missing:
-            self._missing = 0
-            self._replies, self.requests = [], []
-            self._send(self.envelope, frame, 1)
+        self._end(frame)
 
     def let_go(self) -> None:
         """Answer nothing of this message any more: whoever sent it has left."""
+        self._end(b"")
+
+    def _end(self, frame: bytes) -> None:
         if self._missing:
             self._missing = 0
             count = len(self.requests)
             self._replies, self.requests = [], []
-            self._send(self.envelope, b"", count)
+            self._send(self.envelope, frame, count)
 
     def answered(self, position: int) -> bool:
         """Whether this request has its answer, sent or not."""

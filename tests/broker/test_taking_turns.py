@@ -8,7 +8,7 @@ from raftzmq import limits
 from raftzmq.broker.dispatch import Outgoing
 from raftzmq.broker.routing import FEW_MAX
 from raftzmq.errors import Unavailable
-from raftzmq.wire.client import Flags, Level
+from raftzmq.wire.client import Flags, Kind, Level, encode_request
 from tests.broker.fake_cluster import ALICE, BOB, FakeCluster, read, sequences, write
 
 
@@ -117,3 +117,19 @@ def test_what_was_let_go_and_is_asked_again_at_once_is_taken() -> None:
     cluster.router.client_left(ALICE)
     cluster.ask(write(8, flags=Flags.AGAIN))
     assert cluster.router.counters.repeated == 1
+
+
+def test_a_thousand_questions_for_the_status_are_one_look_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = FakeCluster()
+    looks: list[int] = []
+    status = cluster.router.status
+    monkeypatch.setattr(cluster.router, "status", lambda now: looks.append(now) or status(now))
+    cluster.ask(*[encode_request(Kind.STATUS)] * 1_000)
+    cluster.round()
+    assert len(cluster.replies) == 1_000
+    assert len(looks) == 1
+    cluster.round(later_ms=1)
+    cluster.ask(encode_request(Kind.STATUS))
+    assert len(looks) == 2, "it is not an old one that is told"
