@@ -46,7 +46,7 @@ _SELECT: Final = (
     "SELECT sum(a.value < b.value) FROM bench_slow AS a, some AS b"
 )
 _FIRST_ROWS: Final = 100_000
-_ROWS_MAX: Final = 4_000_000
+_ROWS_MAX: Final = 10_000_000
 _POLL_MS: Final = 50
 
 

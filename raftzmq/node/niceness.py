@@ -1,4 +1,4 @@
-"""How much of a scarce processor a thread gets; and when the applier is to ask for less.
+"""How much of a scarce processor a thread gets; and when one at long work is to ask for less.
 
 On Linux each thread has a niceness of its own (setpriority(2), "C library/kernel differences");
 elsewhere it belongs to the process, which must keep its own. What was raised may be lowered again
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +21,9 @@ get. Not less than that: a thread that waits for a processor while it holds the 
 keeps the others waiting, too."""
 LONG_MS: Final = 20
 """Work on one request counts as long after this; FAST_READ_MS for writes."""
+REST_EVERY_S: Final = 0.0005
+_REST_S: Final = 1e-6
+"""The shortest there is: with the slack that Linux gives timers, some 60 microseconds."""
 
 
 def be_nice(nice: int, thread: int | None = None) -> None:
@@ -34,6 +39,34 @@ def be_nice(nice: int, thread: int | None = None) -> None:
         which = threading.get_native_id() if thread is None else thread
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, which, os.getpriority(os.PRIO_PROCESS, which) + nice)
+
+
+class Rests:
+    """Lets others have the processor now and then while its thread is at long work.
+
+    A thread that wakes up does not always take the processor from one that is busy, however nice:
+    it may have to wait for the next tick of the kernel's scheduler, 4 ms where CONFIG_HZ is 250.
+    A read needs ten such wake-ups (docs/decisions/009). So who is at long work lets go by itself.
+
+    Args:
+        clock_s: monotonic.
+        sleep_s: sleeps, without the interpreter lock.
+    """
+
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.monotonic,
+        sleep_s: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock_s = clock_s
+        self._sleep_s = sleep_s
+        self._rested_s = clock_s()
+
+    def __call__(self) -> None:
+        """Rest for a moment, if the last rest is ``REST_EVERY_S`` ago; for one thread at a time."""
+        if self._clock_s() - self._rested_s >= REST_EVERY_S:
+            self._sleep_s(_REST_S)
+            self._rested_s = self._clock_s()
 
 
 class LongWork:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from raftzmq.config import ClusterConfig, NodeConfig
 from raftzmq.errors import StorageDamaged, StorageFailed
+from raftzmq.node.niceness import Rests
 from raftzmq.raft.types import LogPosition
 from raftzmq.statemachine.bounds import ApplyLimits
 from raftzmq.statemachine.machine import Machine
@@ -100,7 +101,7 @@ def open_machine(path: Path) -> Machine:
     Raises:
         StorageDamaged, StorageFailed: as for ``Machine`` and ``StateMark``.
     """
-    return Machine(path, mark=StateMark(path))
+    return Machine(path, mark=StateMark(path), rest=Rests())
 
 
 def reconcile(

@@ -31,7 +31,7 @@ from raftzmq.limits import LARGE_RESULT_BYTES
 from raftzmq.node.batches import REPLIES_BYTES_MAX, Batch
 from raftzmq.node.gate import LentReader, StateGate
 from raftzmq.node.kill_switch import KillSwitch
-from raftzmq.node.niceness import be_nice
+from raftzmq.node.niceness import Rests, be_nice
 from raftzmq.statemachine.digest import DigestAbandoned, Pinned
 from raftzmq.statemachine.point_reads import PointReads
 from raftzmq.statemachine.readers import Reader
@@ -408,7 +408,7 @@ class Workers:
         socket.setsockopt(zmq.ROUTING_ID, name)
         socket.connect(ADDRESS)
         connected()
-        lent = LentReader(self._gate, partial(Reader, points=self._points))
+        lent = LentReader(self._gate, partial(Reader, points=self._points, rest=Rests()))
         try:
             while True:
                 message = msgpack.unpackb(socket.recv(), raw=False)

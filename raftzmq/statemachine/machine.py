@@ -124,6 +124,7 @@ class Machine:
         path: of state.db; created when missing.
         vfs: name of the SQLite VFS that does the file work; empty for the default.
         mark: raised before frames of the write-ahead log are copied; closed with the machine.
+        rest: see ``Executor``.
 
     Raises:
         ConfigError: the process does not run in UTC.
@@ -131,8 +132,16 @@ class Machine:
         StorageFailed: the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path, *, vfs: str = "", mark: Mark | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        vfs: str = "",
+        mark: Mark | None = None,
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
+        self._rest = rest
         self._mark = mark or _NoMark()
         self._limits = ApplyLimits()
         self._time = ReplicatedTime()
@@ -409,6 +418,7 @@ class Machine:
             self._limits,
             fresh=fresh,
             stopping=self._is_stopping,
+            rest=self._rest,
         )
         self._meta = self._connection.cursor()
         self._once.read_through(self._meta)

@@ -35,9 +35,9 @@ from raftzmq.statemachine.statements import Parameters, Row, are_small, decode_p
 
 _FAST_STEPS_PER_CHECK: Final = 2_000
 """About 20 microseconds between two looks at the clock."""
-_SLOW_STEPS_PER_CHECK: Final = 50_000
-"""A look takes the interpreter lock, which the raft thread needs; a long read may look seldom,
-because whoever wants to end it interrupts it (``cancel``)."""
+_SLOW_STEPS_PER_CHECK: Final = 20_000
+"""A look takes the interpreter lock, which the raft thread needs. Whoever wants to end a long read
+interrupts it (``cancel``); but it is to rest about twice per millisecond."""
 _STATEMENT_CACHE: Final = 200
 _BUSY_MS: Final = 5_000
 _SCHEMA_VERSION: Final = "PRAGMA schema_version"
@@ -54,6 +54,7 @@ class Reader:
         bounds: limits on statements, values and parameters.
         points: texts that turn out to be point reads are put down here.
         busy_ms: how long to wait for a lock of SQLite's; readers seldom meet one.
+        rest: called now and then by a ``run`` that may be long; may sleep for a moment.
 
     Raises:
         StorageDamaged: not a database.
@@ -67,15 +68,17 @@ class Reader:
         *,
         points: PointReads | None = None,
         busy_ms: int = _BUSY_MS,
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._bounds = bounds or ApplyLimits()
         self._points = points
+        self._rest = rest
         self._connection = open_reader(path, busy_ms)
         configure(self._connection, self._bounds)
         self._authorizer = Authorizer(reader=True)
         self._connection.authorizer = self._authorizer
-        self._steps_per_check = 0
-        self._look_every(_SLOW_STEPS_PER_CHECK)
+        self._is_fast = False
+        self._look_now_and_then()
         self._own = self._connection.cursor()
         self._plain = self._connection.cursor()
         self._columns: dict[str, tuple[list[str], int]] = {}
@@ -146,9 +149,9 @@ class Reader:
             StorageFailed: the file cannot be read.
         """
         self._monotonic = monotonic
-        steps = _FAST_STEPS_PER_CHECK if fast_only else _SLOW_STEPS_PER_CHECK
-        if steps != self._steps_per_check:
-            self._look_every(steps)
+        if fast_only != self._is_fast:
+            self._is_fast = fast_only
+            self._look_now_and_then()
         self._defers = fast_only and fast_ms < timeout_ms
         self._allowed_ms = fast_ms if self._defers else timeout_ms
         self._stop_at = monotonic() + self._allowed_ms / 1000
@@ -311,11 +314,17 @@ class Reader:
             return Deferred(f"the read takes more than {self._allowed_ms} ms")
         return StatementTimeout(f"the read took more than {self._allowed_ms} ms")
 
-    def _look_every(self, steps: int) -> None:
-        self._steps_per_check = steps
-        self._connection.set_progress_handler(self._on_progress, steps)
+    def _look_now_and_then(self) -> None:
+        if self._is_fast:
+            self._connection.set_progress_handler(self._is_over, _FAST_STEPS_PER_CHECK)
+        else:
+            self._connection.set_progress_handler(self._is_over_after_rest, _SLOW_STEPS_PER_CHECK)
 
-    def _on_progress(self) -> bool:
+    def _is_over_after_rest(self) -> bool:
+        self._rest()
+        return self._is_over()
+
+    def _is_over(self) -> bool:
         return (
             self._stop
             or self._cancelled is not None

@@ -41,6 +41,9 @@ Result: TypeAlias = "list[Any]"
 """[changes, last_insert_rowid, columns | None, rows | None]"""
 
 STEPS_PER_CHECK: Final = 10_000
+_SHORT_STEPS: Final = 50_000
+"""About a millisecond. A request of no more is done before its rest would help anybody; and of such
+requests there may be thousands a second, each with its share in a step that is checked."""
 """How often SQLite asks whether to go on; about every 0.1 ms."""
 _ROWID_MAX: Final = (1 << 63) - 1
 _VALUE_BYTES: Final = 9
@@ -243,6 +246,7 @@ class Executor:
         fresh: the connection has no history. Otherwise ``run`` stops with ``NeedsFresh`` at
             the step limit, and before the schema changes.
         stopping: asked now and then; True ends the work with ``Interrupted``.
+        rest: called now and then while a request takes long; may sleep for a moment.
     """
 
     def __init__(
@@ -253,12 +257,14 @@ class Executor:
         *,
         fresh: bool,
         stopping: Callable[[], bool],
+        rest: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._authorizer = authorizer
         self._bounds = bounds
         self._fresh = fresh
         self._stopping = stopping
+        self._rest = rest
         self._host = connection.cursor().execute
         self._plain = connection.cursor()
         self._steps = 0
@@ -512,6 +518,8 @@ class Executor:
         if not self._authorizer.asked:
             return False
         self._steps += STEPS_PER_CHECK
+        if self._steps > _SHORT_STEPS:
+            self._rest()
         return self._steps >= self._bounds.steps_max or self._stopping()
 
     def _total_changes(self, *_none: apsw.SQLiteValue) -> apsw.SQLiteValue:

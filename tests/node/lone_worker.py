@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgpack
+
 from raftzmq.config import LimitsConfig
 from raftzmq.node.gate import StateGate
-from raftzmq.node.workers import ADDRESS, Workers
+from raftzmq.node.workers import ADDRESS, RUN_SLOW, Workers
 from raftzmq.statemachine.machine import Machine
 from raftzmq.transport.sockets import Purpose, Socket, open_context, open_socket
 
@@ -29,3 +31,8 @@ def lone_worker(folder: Path, name: bytes) -> Iterator[tuple[Socket, Workers]]:
         gate.interrupt_all()
         context.term()
         workers.join()
+
+
+def send_slow_read(router: Socket, name: bytes, payload: bytes) -> None:
+    """Have the worker run it; the answer comes with the frames (name, empty, answer)."""
+    router.send_multipart([name, b"", msgpack.packb([RUN_SLOW, 1, 10_000, [payload], 0, 50, None])])

@@ -14,9 +14,12 @@ import pytest
 
 from raftzmq.node.applier import Applied, Applier, Checkpointed, Report, Tired
 from raftzmq.node.gate import StateGate
-from raftzmq.node.niceness import LONG_MS, NICE, LongWork, be_nice
+from raftzmq.node.niceness import LONG_MS, NICE, REST_EVERY_S, LongWork, Rests, be_nice
+from raftzmq.node.startup import open_machine
 from raftzmq.raft.types import Entry, EntryKind
 from raftzmq.statemachine.machine import EntryResult, LogEntry, Machine
+from tests.node.lone_worker import lone_worker, send_slow_read
+from tests.statemachine.world import anonymous, entry, payload
 
 WAIT_S = 60
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread is Linux")
@@ -34,6 +37,61 @@ def test_work_is_long_when_the_same_is_seen_for_long() -> None:
     # Equal is not the same: a statement that is repeated is not one that is long.
     assert not watch.is_long([1, 0], 1_000)
     assert not watch.is_long([1, 0], 2_000)
+
+
+def test_a_rest_is_as_short_as_can_be_and_not_sooner_than_it_is_due() -> None:
+    now_s = 100.0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        slept.append(now_s)
+        assert 0 < seconds <= 1e-6
+        now_s += 10  # who has to wait for a processor has not worked meanwhile
+
+    rests = Rests(lambda: now_s, sleep)
+    rests()
+    assert slept == []
+    for _ in range(2):
+        now_s += REST_EVERY_S * 0.99
+        rests()
+        assert slept == []
+        now_s += REST_EVERY_S * 0.02
+        due_s = now_s
+        rests()
+        rests()
+        assert slept == [due_s]
+        slept.clear()
+
+
+@on_linux
+def test_a_long_write_and_a_long_read_let_others_have_the_processor(tmp_path: Path) -> None:
+    sql = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
+        " SELECT max(i) FROM n"
+    )
+    machine = open_machine(tmp_path / "state.db")
+    try:
+        before = waits_of(threading.get_native_id())
+        machine.apply([entry(1, anonymous(f"CREATE TABLE t AS {sql}"))])
+        # A processor that takes less than 20 ns for a step is far away.
+        assert waits_of(threading.get_native_id()) - before > 200
+    finally:
+        machine.close()
+    with lone_worker(tmp_path, b"slow-0") as (router, _):
+        (thread,) = (each for each in threading.enumerate() if each.name == "slow-0")
+        assert thread.native_id is not None
+        before = waits_of(thread.native_id)
+        send_slow_read(router, b"slow-0", payload(sql))
+        assert router.poll(WAIT_S * 1000)
+        assert waits_of(thread.native_id) - before > 200
+
+
+def waits_of(thread: int) -> int:
+    """How often a thread of this process has let go of its processor."""
+    status = Path(f"/proc/self/task/{thread}/status").read_text(encoding="ascii")
+    (line,) = (each for each in status.splitlines() if each.startswith("voluntary_ctxt_switches"))
+    return int(line.partition(":")[2])
 
 
 @on_linux

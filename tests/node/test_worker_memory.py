@@ -8,9 +8,8 @@ from pathlib import Path
 
 import msgpack
 
-from raftzmq.node.workers import RUN_SLOW
 from raftzmq.wire.payload import encode_statements
-from tests.node.lone_worker import lone_worker
+from tests.node.lone_worker import lone_worker, send_slow_read
 
 LARGE = 8 << 20
 
@@ -20,9 +19,8 @@ def test_neither_a_large_payload_nor_its_rows_stay_behind(tmp_path: Path) -> Non
         tracemalloc.start()
         try:
             payload = encode_statements([("SELECT ?, zeroblob(?)", [bytes(LARGE), LARGE // 2])])
-            job = msgpack.packb([RUN_SLOW, 1, 10_000, [payload], 0, 50, None])
-            router.send_multipart([b"slow-0", b"", job])
-            del payload, job
+            send_slow_read(router, b"slow-0", payload)
+            del payload
             _, _, answer = router.recv_multipart()
             assert msgpack.unpackb(answer)[1] == [[0, None]]
             assert len(workers.bodies.pop(b"slow-0")) > LARGE

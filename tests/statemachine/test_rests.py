@@ -1,0 +1,69 @@
+"""Long work rests now and then, and short work does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raftzmq.statemachine.machine import Machine
+from raftzmq.statemachine.readers import Reader
+from tests.statemachine.world import anonymous, entry, payload
+
+ROWS = 100_000
+"""Of COUNT: over a million steps."""
+COUNT = (
+    f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})"
+    " SELECT max(i) FROM n"
+)
+
+
+class Resting:
+    """A machine that counts its rests."""
+
+    def __init__(self, path: Path) -> None:
+        self.rests = 0
+        self.machine = Machine(path, rest=self.rest)
+        self.apply("CREATE TABLE t(a)")
+
+    def rest(self) -> None:
+        self.rests += 1
+
+    def apply(self, *sql: str) -> None:
+        index = self.machine.applied[0] + 1
+        (result,) = self.machine.apply([entry(index, *(anonymous(each) for each in sql))])
+        assert all(reply.code == 0 for reply in result.replies)
+
+
+@pytest.fixture
+def resting(tmp_path: Path) -> Iterator[Resting]:
+    made = Resting(tmp_path / "state.db")
+    yield made
+    made.machine.close()
+
+
+def test_a_long_write_rests(resting: Resting) -> None:
+    resting.apply(f"INSERT INTO t {COUNT}")
+    assert resting.rests > 50
+
+
+def test_thousands_of_short_writes_do_not_rest(resting: Resting) -> None:
+    """Though together they take as many steps, with a check now and then."""
+    for _ in range(50):
+        resting.apply(*["INSERT INTO t VALUES(1)"] * 1_000)
+    assert resting.rests == 0
+
+
+def test_a_long_read_rests_unless_it_must_be_fast(resting: Resting, tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "state.db", rest=resting.rest)
+    try:
+        for fast_only, least, most in ((False, 50, ROWS), (True, 0, 0), (False, 50, ROWS)):
+            resting.rests = 0
+            reply = reader.run(
+                payload(COUNT), timeout_ms=1_000, monotonic=lambda: 0.0, fast_only=fast_only
+            )
+            assert reply.code == 0
+            assert least <= resting.rests <= most
+    finally:
+        reader.close()
