@@ -124,7 +124,8 @@ class Machine:
         path: of state.db; created when missing.
         vfs: name of the SQLite VFS that does the file work; empty for the default.
         mark: raised before frames of the write-ahead log are copied; closed with the machine.
-        rest: see ``Executor``.
+        rest: called now and then while ``apply`` is at a request of many steps; may sleep for a
+            moment.
 
     Raises:
         ConfigError: the process does not run in UTC.
@@ -142,6 +143,7 @@ class Machine:
     ) -> None:
         self._path = path
         self._rest = rest
+        self._may_rest = False
         self._mark = mark or _NoMark()
         self._limits = ApplyLimits()
         self._time = ReplicatedTime()
@@ -215,7 +217,7 @@ class Machine:
         work = self._decode(entries)
         results: list[EntryResult] = []
         fresh: set[int] = set()
-        with self._working():
+        with self._working(may_rest=True):
             while len(results) < len(work):
                 group = _next_group(work, len(results), fresh)
                 try:
@@ -252,7 +254,7 @@ class Machine:
         commands = [command for _, command in work if command is not None]
         if not is_short(commands, self._limits, self._time, self._once, self._executor.runs_short):
             return None
-        with self._working():
+        with self._working(may_rest=False):
             try:
                 return self._settle(work, fresh=False)
             except _Apart:
@@ -336,8 +338,9 @@ class Machine:
         return held
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self, *, may_rest: bool) -> Iterator[None]:
         """While entries are applied; a failure other than for want of room kills the machine."""
+        self._may_rest = may_rest
         try:
             yield
         except NoRoom:
@@ -418,7 +421,7 @@ class Machine:
             self._limits,
             fresh=fresh,
             stopping=self._is_stopping,
-            rest=self._rest,
+            rest=self._rest_if_it_may,
         )
         self._meta = self._connection.cursor()
         self._once.read_through(self._meta)
@@ -471,6 +474,11 @@ class Machine:
 
     def _is_stopping(self) -> bool:
         return self._stop
+
+    def _rest_if_it_may(self) -> None:
+        # Work that is short for all we know may have many CHECKs, and its thread others to serve.
+        if self._may_rest:
+            self._rest()
 
     def _require_alive(self) -> None:
         if self._dead:

@@ -54,7 +54,7 @@ class Reader:
         bounds: limits on statements, values and parameters.
         points: texts that turn out to be point reads are put down here.
         busy_ms: how long to wait for a lock of SQLite's; readers seldom meet one.
-        rest: called now and then by a ``run`` that may be long; may sleep for a moment.
+        rest: called now and then by ``run``, unless ``fast_only``; may sleep for a moment.
 
     Raises:
         StorageDamaged: not a database.

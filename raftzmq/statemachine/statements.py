@@ -41,10 +41,10 @@ Result: TypeAlias = "list[Any]"
 """[changes, last_insert_rowid, columns | None, rows | None]"""
 
 STEPS_PER_CHECK: Final = 10_000
-_SHORT_STEPS: Final = 50_000
-"""About a millisecond. A request of no more is done before its rest would help anybody; and of such
-requests there may be thousands a second, each with its share in a step that is checked."""
 """How often SQLite asks whether to go on; about every 0.1 ms."""
+_SHORT_STEPS: Final = 50_000
+"""A request of no more is done before a rest would help anybody, mostly in a millisecond; and of
+those there may be thousands a second, one of which comes to be checked now and then."""
 _ROWID_MAX: Final = (1 << 63) - 1
 _VALUE_BYTES: Final = 9
 """What a number counts for in a result; no msgpack scalar is longer."""
@@ -246,7 +246,7 @@ class Executor:
         fresh: the connection has no history. Otherwise ``run`` stops with ``NeedsFresh`` at
             the step limit, and before the schema changes.
         stopping: asked now and then; True ends the work with ``Interrupted``.
-        rest: called now and then while a request takes long; may sleep for a moment.
+        rest: called now and then while a request takes many steps; may sleep for a moment.
     """
 
     def __init__(

@@ -55,6 +55,21 @@ def test_thousands_of_short_writes_do_not_rest(resting: Resting) -> None:
     assert resting.rests == 0
 
 
+def test_work_that_is_short_for_all_we_know_does_not_rest(resting: Resting) -> None:
+    """The raft thread does it, and has others to serve."""
+    term = " + ".join(["abs(a)"] * 150)
+    checks = ", ".join(f"CHECK({term} > {number})" for number in range(300))
+    resting.apply(f"CREATE TABLE checked(a, {checks})")
+    insert = "INSERT INTO checked VALUES(1000)"
+    resting.apply(insert)
+    assert resting.rests > 0
+    resting.rests = 0
+    assert resting.machine.apply_short([entry(4, anonymous(insert))]) is not None
+    assert resting.rests == 0
+    resting.apply(insert)
+    assert resting.rests > 0
+
+
 def test_a_long_read_rests_unless_it_must_be_fast(resting: Resting, tmp_path: Path) -> None:
     reader = Reader(tmp_path / "state.db", rest=resting.rest)
     try:
