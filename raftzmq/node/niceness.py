@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from time import sleep
 from typing import Final
+
+from raftzmq.transport.clock import monotonic_s
 
 NICE: Final = 5
 """Where processors are scarce, long work gets a third of what the raft thread and the short reads
@@ -22,6 +24,7 @@ keeps the others waiting, too."""
 LONG_MS: Final = 20
 """Work on one request counts as long after this; FAST_READ_MS for writes."""
 REST_EVERY_S: Final = 0.0005
+"""With a millisecond reads waited nearly as long as without any rest (docs/decisions/009)."""
 _REST_S: Final = 1e-6
 """The shortest there is: with the slack that Linux gives timers, some 60 microseconds."""
 
@@ -55,8 +58,8 @@ class Rests:
 
     def __init__(
         self,
-        clock_s: Callable[[], float] = time.monotonic,
-        sleep_s: Callable[[float], None] = time.sleep,
+        clock_s: Callable[[], float] = monotonic_s,
+        sleep_s: Callable[[float], None] = sleep,
     ) -> None:
         self._clock_s = clock_s
         self._sleep_s = sleep_s

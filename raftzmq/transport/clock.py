@@ -16,5 +16,5 @@ def wall_ms() -> int:
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; for limits inside the state machine's readers."""
+    """Seconds on a clock that never goes back; for the limits of reads, and for pauses."""
     return time.monotonic()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from raftzmq.statemachine.machine import Machine
 from raftzmq.statemachine.readers import Reader
-from tests.statemachine.world import anonymous, entry, payload
+from tests.statemachine.world import World, anonymous, entry, payload
 
 ROWS = 100_000
 """Of COUNT: over a million steps."""
@@ -19,39 +18,35 @@ COUNT = (
 )
 
 
-class Resting:
-    """A machine that counts its rests."""
+class Resting(World):
+    """A replica that counts its rests."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.rests = 0
-        self.machine = Machine(path, rest=self.rest)
-        self.apply("CREATE TABLE t(a)")
+        super().__init__(folder, rest=self.count_rest)
+        self.ok("CREATE TABLE t(a)")
 
-    def rest(self) -> None:
+    def count_rest(self) -> None:
         self.rests += 1
-
-    def apply(self, *sql: str) -> None:
-        index = self.machine.applied[0] + 1
-        (result,) = self.machine.apply([entry(index, *(anonymous(each) for each in sql))])
-        assert all(reply.code == 0 for reply in result.replies)
 
 
 @pytest.fixture
 def resting(tmp_path: Path) -> Iterator[Resting]:
-    made = Resting(tmp_path / "state.db")
+    made = Resting(tmp_path)
     yield made
     made.machine.close()
 
 
 def test_a_long_write_rests(resting: Resting) -> None:
-    resting.apply(f"INSERT INTO t {COUNT}")
+    resting.ok(f"INSERT INTO t {COUNT}")
     assert resting.rests > 50
 
 
 def test_thousands_of_short_writes_do_not_rest(resting: Resting) -> None:
     """Though together they take as many steps, with a check now and then."""
     for _ in range(50):
-        resting.apply(*["INSERT INTO t VALUES(1)"] * 1_000)
+        replies = resting.entry(*[anonymous("INSERT INTO t VALUES(1)")] * 1_000)
+        assert all(code == 0 for code, _ in replies)
     assert resting.rests == 0
 
 
@@ -59,19 +54,20 @@ def test_work_that_is_short_for_all_we_know_does_not_rest(resting: Resting) -> N
     """The raft thread does it, and has others to serve."""
     term = " + ".join(["abs(a)"] * 150)
     checks = ", ".join(f"CHECK({term} > {number})" for number in range(300))
-    resting.apply(f"CREATE TABLE checked(a, {checks})")
+    resting.ok(f"CREATE TABLE checked(a, {checks})")
     insert = "INSERT INTO checked VALUES(1000)"
-    resting.apply(insert)
+    resting.ok(insert)
     assert resting.rests > 0
     resting.rests = 0
-    assert resting.machine.apply_short([entry(4, anonymous(insert))]) is not None
+    short = entry(resting.next_index, anonymous(insert))
+    assert resting.machine.apply_short([short]) is not None
     assert resting.rests == 0
-    resting.apply(insert)
+    resting.ok(insert)
     assert resting.rests > 0
 
 
-def test_a_long_read_rests_unless_it_must_be_fast(resting: Resting, tmp_path: Path) -> None:
-    reader = Reader(tmp_path / "state.db", rest=resting.rest)
+def test_a_long_read_rests_unless_it_must_be_fast(resting: Resting) -> None:
+    reader = Reader(resting.path, rest=resting.count_rest)
     try:
         for fast_only, least, most in ((False, 50, ROWS), (True, 0, 0), (False, 50, ROWS)):
             resting.rests = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,16 @@ def opened(reply: Reply) -> tuple[int, Any]:
 class World:
     """One replica; each ``do`` is one entry, made by a leader with ``limits``."""
 
-    def __init__(self, folder: Path, limits: ApplyLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: ApplyLimits | None = None,
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = folder / "state.db"
         self.limits = limits
-        self.machine = Machine(self.path)
+        self.rest = rest
+        self.machine = Machine(self.path, rest=rest)
 
     @property
     def next_index(self) -> int:
@@ -103,4 +109,4 @@ class World:
 
     def reopen(self) -> None:
         self.machine.close()
-        self.machine = Machine(self.path)
+        self.machine = Machine(self.path, rest=self.rest)
